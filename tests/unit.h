@@ -16,4 +16,5 @@ struct unit_group {
     size_t n;
 };
 
-#define UNIT_GROUP(tests_) {__FILE__, (tests_), sizeof(tests_) / sizeof((tests_)[0])}
+#define UNIT_GROUP(tests_)                                                                                             \
+    { __FILE__, (tests_), sizeof(tests_) / sizeof((tests_)[0]) }

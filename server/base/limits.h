@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base/limits.h : every bound of the server, with unit and reason. */
+#pragma once
+
+#define LIMIT_ARENA_KEEP_BYTES (64u << 10) /* a cleared arena keeps one block up to this: the common request fits */
+#define LIMIT_KEY_BYTES 480u               /* store keys; the smallest engine (LMDB) allows 511 */
+#define LIMIT_RECORD_BYTES (40u << 20)     /* one log record: the largest message (32 MiB) and its envelope */
+#define LIMIT_BATCH_RECORDS 1000u          /* records of one append: one loop turn of one partition */
+#define LIMIT_BATCH_BYTES (1u << 20)       /* bytes of one append; a single larger record goes alone */
+#define LIMIT_WINDOW_RECORDS 1000u         /* records in flight per segment */
+#define LIMIT_WINDOW_BYTES (8u << 20)      /* bytes in flight per segment */
+#define LIMIT_PROPOSAL_QUEUE_BYTES                                                                                     \
+    (64u << 20)                       /* proposed and not yet appended, per partition; then sources stop being read */
+#define LIMIT_EFFECTS_PER_RECORD 256u /* effects of one attempt in one record */
+#define LIMIT_DIRECT_MESSAGES 1000u   /* messages to the same partition applied within one record */
+#define LIMIT_GROUP_COMMIT_BYTES (4u << 20)    /* one write of a writer thread */
+#define LIMIT_MESSAGE_BYTES (32u << 20)        /* default of networking.message-size-limit */
+#define LIMIT_METADATA_VALUE_BYTES (16u << 20) /* one metadata value */
+#define LIMIT_HTTP_HEAD_BYTES (64u << 10)      /* request or response head */
+#define LIMIT_APPLY_TURN_NS 2000000u           /* one partition applies at most this long per loop turn */
+
+_Static_assert(LIMIT_RECORD_BYTES > LIMIT_MESSAGE_BYTES, "the largest message must fit a record");
