@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* loop/exec.h : executors, the only places where blocking calls are made.
  *
- * A job's run() is called on a thread of the executor, then its done() on the loop the job was submitted with. In the simulator
- * an executor is a source of events whose start and end are drawn from the seed (exec_new_custom). */
+ * A job's run() is called on a thread of the executor, then its done() on the loop the job was submitted with. In the
+ * simulator an executor is a source of events whose start and end are drawn from the seed (exec_new_custom). */
 #pragma once
 #include "loop/loop.h"
 
@@ -23,8 +23,8 @@ struct exec {
     const struct exec_ops *ops;
 };
 
-/* exec_new_threads() - @n threads named "@name-<i>"; with @n 1 jobs run in submit order, one at a time. Threads are started at
- * the first submit. All signals are blocked in them. */
+/* exec_new_threads() - @n threads named "@name-<i>"; with @n 1 jobs run in submit order, one at a time. Threads are
+ * started at the first submit. All signals are blocked in them. */
 struct exec *exec_new_threads(const char *name, unsigned n);
 static inline void exec_submit(struct exec *e, struct loop *l, struct job *j) {
     j->loop = l;
