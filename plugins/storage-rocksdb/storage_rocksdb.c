@@ -145,8 +145,11 @@ static void plugin_fini(void *self) {
     struct instance *in = self;
 
     rocksdb_cache_destroy(in->cache);
-    if (atomic_fetch_sub(&env_users, 1) == 1)
-        rocksdb_env_join_all_threads(in->env);
+    if (atomic_fetch_sub(&env_users, 1) == 1) {
+        rocksdb_env_set_background_threads(in->env, 0);
+        rocksdb_env_set_high_priority_background_threads(in->env, 0);
+        rocksdb_env_set_bottom_priority_background_threads(in->env, 0);
+    }
     rocksdb_env_destroy(in->env);
     free(in);
 }

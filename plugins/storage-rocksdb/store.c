@@ -277,7 +277,7 @@ out:
 
 int rocks_open(void *self, const rs_store_open *params, rs_store **ret, rs_error *err) {
     struct instance *in = self;
-    struct dir_state st;
+    struct dir_state st = {0};
     rs_store *s;
     int r;
 
