@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* invoker/invoker.h : runs attempts of invocations against deployments over the service protocol (execution.md §21).
+ *
+ * One invoker per loop, shared by the partitions that loop leads. It keeps, per invocation, at most one attempt and the
+ * retry state; nothing here is durable. What an attempt produces goes to the owner (a partition leader) as lists of
+ * effects, in order; what the owner applied comes back as acks and notifications. The owner decides which effects count
+ * (fencing token).
+ *
+ * Everything belongs to the invoker's loop. Callbacks of struct invoker_owner are made from later turns than the call
+ * that caused them, except read(), which is called while an attempt starts. */
+#pragma once
+#include "base/err.h"
+#include "http/headers.h"
+#include "proto/command.gen.h"
+#include "proto/ids.h"
+
+struct loop;
+struct schema;
+struct invoker;
+struct invocation; /* one invocation that this invoker knows; private */
+
+/* What an attempt is started from: one point in time of the owner's tables. */
+struct invoker_journal_head {
+    const struct cmd_target *target;
+    struct slice deployment; /* pinned; data NULL: not pinned yet */
+    uint32_t protocol;       /* with it */
+    uint32_t entries;        /* journal length */
+    uint32_t commands;       /* of these, commands */
+    uint64_t modified_ms;    /* last change of the journal, unix ms */
+    uint64_t random_seed;
+    struct slice idempotency_key;
+};
+
+struct invoker_read_events {
+    /* Once, first. Return non-zero to stop reading (that value is returned by read()). */
+    int (*head)(void *arg, const struct invoker_journal_head *head, bool *ret_want_state);
+    /* State entries, when asked for, before the journal. Non-zero stops the state, not the reading. */
+    int (*state)(void *arg, struct slice key, struct slice value);
+    /* Journal entries in order; @type is the message type code, @payload the protobuf message. */
+    int (*entry)(void *arg, uint32_t index, uint16_t type, struct slice payload);
+};
+
+/* The leader an invocation belongs to. Implemented by worker/. */
+struct invoker_owner {
+    /* Read status, state and journal at once. 0; RS_ENOENT: no longer invoked (forget it); RS_EAGAIN: rows are cold:
+     * the owner fetches them and calls invoker_read_again(). */
+    int (*read)(struct invoker_owner *o, const struct invocation_id *id, const struct invoker_read_events *ev,
+                void *arg, struct err *err);
+    /* Effects of an attempt, in order, at most LIMIT_EFFECTS_PER_RECORD; a terminal one is last. Views are valid for
+     * the call: the owner encodes them at once. Effects with a token that is not current are dropped by the owner. */
+    void (*effects)(struct invoker_owner *o, const struct invocation_id *id, uint32_t token,
+                    const struct cmd_effect *effects, size_t n);
+    /* May more effects be sent? When false the invoker stops reading the stream until invoker_owner_writable(). */
+    bool (*writable)(struct invoker_owner *o);
+};
+
+struct invoker_params {
+    struct loop *loop;
+    struct http_transport http, https; /* how deployments are dialled; ops NULL: scheme not available */
+    const char *cluster_name;
+    unsigned concurrency; /* attempts at once; others queue */
+    size_t message_limit_bytes, eager_state_limit_bytes;
+    bool protocol_v7;
+    uint64_t connect_timeout_ns;
+};
+
+struct invoker *invoker_new(const struct invoker_params *p);
+/* invoker_close() - resets all attempts; @done in a later turn. */
+void invoker_close(struct invoker *inv, void (*done)(void *arg), void *arg);
+/* The schema attempts use from now on; takes a reference. */
+void invoker_set_schema(struct invoker *inv, struct schema *s);
+
+/* invoker_invoke() - start (or, after a suspension, start again) an invocation with a fresh fencing token. */
+void invoker_invoke(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id, uint32_t token);
+/* invoker_abort() - cut the attempt, forget the invocation. Unknown ids: nothing. */
+void invoker_abort(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
+void invoker_abort_all(struct invoker *inv, struct invoker_owner *o); /* lost leadership */
+/* invoker_notify() - a notification was appended to the journal at @index while the invocation is invoked. */
+void invoker_notify(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id, uint32_t index,
+                    uint16_t type, struct slice payload);
+/* invoker_ack() - the command with this command index is stored. */
+void invoker_ack(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id, uint32_t command_index);
+/* invoker_retry_now() - an attempt that waits for its retry starts at once. */
+void invoker_retry_now(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
+void invoker_read_again(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
+void invoker_owner_writable(struct invoker *inv, struct invoker_owner *o);
+
+/* What the status of an invocation looks like from here (query tables, tests). */
+struct invoker_status {
+    bool known, running, backing_off;
+    uint32_t attempts;
+    uint64_t next_retry_wall_ms, last_start_wall_ms;
+    const char *deployment;               /* of the running or last attempt; NULL */
+    const struct cmd_event *last_failure; /* NULL: none; valid until the next turn */
+};
+void invoker_status(const struct invoker *inv, const struct invocation_id *id, struct invoker_status *ret);
