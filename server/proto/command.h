@@ -33,7 +33,13 @@ enum target_type {
     TARGET_WORKFLOW_SHARED = 5,
 };
 
-enum source_type { SOURCE_INGRESS = 1, SOURCE_SUBSCRIPTION = 2, SOURCE_SERVICE = 3, SOURCE_RESTART = 4, SOURCE_INTERNAL = 5 };
+enum source_type {
+    SOURCE_INGRESS = 1,
+    SOURCE_SUBSCRIPTION = 2,
+    SOURCE_SERVICE = 3,
+    SOURCE_RESTART = 4,
+    SOURCE_INTERNAL = 5
+};
 enum terminate_flavor { TERMINATE_KILL = 1, TERMINATE_CANCEL = 2 };
 enum timer_kind { TIMER_SLEEP = 1, TIMER_DELAYED_INVOKE = 3 };
 enum patch_outcome { PATCH_KEEP = 0, PATCH_USE = 1, PATCH_NOT_FOUND = 2, PATCH_INCOMPATIBLE = 3 };
