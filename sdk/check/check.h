@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sdk/check/check.h : what a suite of the conformance kit gets.
  *
- * Every suite runs in a forked child of its own with a fresh copy of the plugin, so a crash, a hang or a leak ends one suite
- * only. A suite reports with tap_ok(c->tap, ...) and returns 0, or CHECK_SKIP when it does not apply (no capability). To add
- * a suite: write `int suite_xxx(struct check *c)` in a file of its own, declare it here, add it to the table in main.c. */
+ * Every suite runs in a forked child of its own with a fresh copy of the plugin, so a crash, a hang or a leak ends one
+ * suite only. A suite reports with tap_ok(c->tap, ...) and returns 0, or CHECK_SKIP when it does not apply (no
+ * capability). To add a suite: write `int suite_xxx(struct check *c)` in a file of its own, declare it here, add it to
+ * the table in main.c. */
 #pragma once
 #include "host.h"
 #include "tap.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Suite config: the schema is one the server understands, it accepts what check() accepts, and check() refuses in words. */
+/* Suite config: the schema is one the server understands, it accepts what check() accepts, and check() refuses in
+ * words. */
 #include "check.h"
 #include <jansson.h>
 #include <regex.h>
@@ -41,9 +42,26 @@ static bool pattern_is_valid(const json_t *pattern) {
 
 /* The keywords the server checks; others would be promises nobody keeps. Return: NULL or what is wrong. */
 static const char *schema_problem(json_t *schema, int depth) {
-    static const char *const keywords[] = {"$schema", "title", "description", "default", "type", "enum", "minimum", "maximum",
-                                           "pattern", "format", "required", "properties", "additionalProperties", "items",
-                                           "minItems", "maxItems", "examples", "minLength", "maxLength", NULL};
+    static const char *const keywords[] = {"$schema",
+                                           "title",
+                                           "description",
+                                           "default",
+                                           "type",
+                                           "enum",
+                                           "minimum",
+                                           "maximum",
+                                           "pattern",
+                                           "format",
+                                           "required",
+                                           "properties",
+                                           "additionalProperties",
+                                           "items",
+                                           "minItems",
+                                           "maxItems",
+                                           "examples",
+                                           "minLength",
+                                           "maxLength",
+                                           NULL};
     const char *key, *problem;
     json_t *value;
     const json_t *type = json_object_get(schema, "type");
@@ -68,7 +86,8 @@ static const char *schema_problem(json_t *schema, int depth) {
         if (problem != NULL)
             return problem;
     }
-    return json_object_get(schema, "items") != NULL ? schema_problem(json_object_get(schema, "items"), depth + 1) : NULL;
+    return json_object_get(schema, "items") != NULL ? schema_problem(json_object_get(schema, "items"), depth + 1)
+                                                    : NULL;
 }
 
 /* Every key of the configuration must be declared. Return: NULL or the first unknown key. */
@@ -118,7 +137,8 @@ static void check_option(struct check *c, const char *key, const json_t *option)
     size_t i;
 
     if (json_is_string(def))
-        (void)tap_ok(c->tap, check_with(c, key, json_string_value(def), &err) == 0, "config: %s accepts its default", key);
+        (void)tap_ok(c->tap, check_with(c, key, json_string_value(def), &err) == 0, "config: %s accepts its default",
+                     key);
     if (json_is_integer(def)) {
         (void)snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(def));
         (void)tap_ok(c->tap, check_with(c, key, number, &err) == 0, "config: %s accepts its default", key);
@@ -134,8 +154,10 @@ static void check_option(struct check *c, const char *key, const json_t *option)
         (void)tap_ok(c->tap, r == RS_EINVAL && err.msg[0] != '\0', "config: %s refuses nonsense and says so", key);
     }
     if (json_is_integer(json_object_get(option, "maximum"))) {
-        (void)snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(json_object_get(option, "maximum")) + 1);
-        (void)tap_ok(c->tap, check_with(c, key, number, &err) == RS_EINVAL, "config: %s refuses more than its maximum", key);
+        (void)snprintf(number, sizeof(number), "%lld",
+                       (long long)json_integer_value(json_object_get(option, "maximum")) + 1);
+        (void)tap_ok(c->tap, check_with(c, key, number, &err) == RS_EINVAL, "config: %s refuses more than its maximum",
+                     key);
     }
 }
 

@@ -38,7 +38,9 @@ struct host {
     pthread_t threads[POOL_THREADS];
 };
 
-static struct host *host_of(const rs_host *t) { return ((const struct lent *)t)->owner; }
+static struct host *host_of(const rs_host *t) {
+    return ((const struct lent *)t)->owner;
+}
 
 static void host_log(const rs_host *t, int level, const char *message, const rs_field *fields, size_t n) {
     struct host *h = host_of(t);
@@ -103,7 +105,9 @@ static void host_random_bytes(const rs_host *t, void *buf, size_t len) {
     (void)pthread_mutex_unlock(&h->lock);
 }
 
-uint64_t host_random(struct host *h) { return splitmix(&h->suite_seed); }
+uint64_t host_random(struct host *h) {
+    return splitmix(&h->suite_seed);
+}
 
 static void *pool_main(void *arg) {
     struct host *h = arg;
@@ -184,9 +188,15 @@ static int host_mem_charge(const rs_host *t, int64_t delta) {
     return 0;
 }
 
-void host_mem_limit(struct host *h, int64_t bytes) { atomic_store(&h->mem_limit, bytes); }
-int64_t host_mem_used(struct host *h) { return atomic_load(&h->mem_used); }
-unsigned host_logged(struct host *h, int level) { return atomic_load(&h->logged[level]); }
+void host_mem_limit(struct host *h, int64_t bytes) {
+    atomic_store(&h->mem_limit, bytes);
+}
+int64_t host_mem_used(struct host *h) {
+    return atomic_load(&h->mem_used);
+}
+unsigned host_logged(struct host *h, int level) {
+    return atomic_load(&h->logged[level]);
+}
 
 struct host *host_new(uint64_t seed, bool verbose) {
     struct host *h = calloc(1, sizeof(*h));
@@ -196,26 +206,26 @@ struct host *host_new(uint64_t seed, bool verbose) {
     h->n_lent = 1;
     h->lent[0].owner = h;
     h->lent[0].table = (rs_host){.struct_size = sizeof(rs_host),
-                         .abi_major = RS_ABI_MAJOR,
-                         .log = host_log,
-                         .metric = host_metric,
-                         .metric_add = host_metric_add,
-                         .mono_ns = host_mono_ns,
-                         .wall_ns = host_wall_ns,
-                         .random = host_random_bytes,
-                         .work = host_work,
-                         .mem_charge = host_mem_charge,
-                         .post = loop_post,
-                         .watch = loop_watch,
-                         .watch_set = loop_watch_set,
-                         .unwatch = loop_unwatch,
-                         .timer = loop_timer,
-                         .timer_stop = loop_timer_stop,
-                         .node_get = node_get,
-                         .node_at = node_at,
-                         .node_str = node_str,
-                         .node_u64 = node_u64,
-                         .node_bool = node_bool};
+                                 .abi_major = RS_ABI_MAJOR,
+                                 .log = host_log,
+                                 .metric = host_metric,
+                                 .metric_add = host_metric_add,
+                                 .mono_ns = host_mono_ns,
+                                 .wall_ns = host_wall_ns,
+                                 .random = host_random_bytes,
+                                 .work = host_work,
+                                 .mem_charge = host_mem_charge,
+                                 .post = loop_post,
+                                 .watch = loop_watch,
+                                 .watch_set = loop_watch_set,
+                                 .unwatch = loop_unwatch,
+                                 .timer = loop_timer,
+                                 .timer_stop = loop_timer_stop,
+                                 .node_get = node_get,
+                                 .node_at = node_at,
+                                 .node_str = node_str,
+                                 .node_u64 = node_u64,
+                                 .node_bool = node_bool};
     h->verbose = verbose;
     h->plugin_seed = seed;
     h->suite_seed = seed ^ 0x5bd1e995u;
@@ -240,7 +250,9 @@ void host_free(struct host *h) {
     free(h);
 }
 
-const rs_host *host_table(struct host *h) { return &h->lent[0].table; }
+const rs_host *host_table(struct host *h) {
+    return &h->lent[0].table;
+}
 
 const rs_host *host_table_sized(struct host *h, uint32_t struct_size, uint16_t minor) {
     struct lent *l = &h->lent[h->n_lent];
@@ -264,5 +276,9 @@ static unsigned count_entries(const char *dir) {
     return n;
 }
 
-unsigned process_fds(void) { return count_entries("/proc/self/fd"); }
-unsigned process_threads(void) { return count_entries("/proc/self/task"); }
+unsigned process_fds(void) {
+    return count_entries("/proc/self/fd");
+}
+unsigned process_threads(void) {
+    return count_entries("/proc/self/task");
+}

@@ -22,7 +22,7 @@ void host_mem_limit(struct host *h, int64_t bytes); /* from now on mem_charge() 
 int64_t host_mem_used(struct host *h);
 unsigned host_work_pending(struct host *h); /* submitted and not yet finished */
 unsigned host_logged(struct host *h, int level);
-uint64_t host_random(struct host *h);                    /* for suites; not the plugin's generator */
+uint64_t host_random(struct host *h); /* for suites; not the plugin's generator */
 
 /* ---- loops: all on the thread that made the loop, except post() ---- */
 rs_loop *host_loop_new(struct host *h);
@@ -46,9 +46,9 @@ int node_set(rs_node *map, const char *key, const char *scalar);
 
 enum node_kind { NODE_SCALAR, NODE_MAP, NODE_LIST };
 enum node_kind node_kind(const rs_node *n);
-bool node_quoted(const rs_node *n);                   /* a scalar written in quotes: never a number or a boolean */
-const char *node_scalar(const rs_node *n);            /* the text; "" for others */
-size_t node_count(const rs_node *n);                  /* children */
+bool node_quoted(const rs_node *n);                    /* a scalar written in quotes: never a number or a boolean */
+const char *node_scalar(const rs_node *n);             /* the text; "" for others */
+size_t node_count(const rs_node *n);                   /* children */
 const char *node_key_at(const rs_node *map, size_t i); /* key of the child i */
 const rs_node *node_child(const rs_node *n, size_t i);
 

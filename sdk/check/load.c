@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Suite load: what the file exports, how it answers hosts of other versions, and that a life without work leaves nothing
- * behind. */
+/* Suite load: what the file exports, how it answers hosts of other versions, and that a life without work leaves
+ * nothing behind. */
 #include "check.h"
 #include <dlfcn.h>
 #include <elf.h>
@@ -18,7 +18,8 @@ static unsigned char *slurp(const char *path, size_t *ret_len) {
 
     if (f == NULL)
         return NULL;
-    if (fseek(f, 0, SEEK_END) == 0 && (n = ftell(f)) > 0 && fseek(f, 0, SEEK_SET) == 0 && (p = malloc((size_t)n)) != NULL) {
+    if (fseek(f, 0, SEEK_END) == 0 && (n = ftell(f)) > 0 && fseek(f, 0, SEEK_SET) == 0 &&
+        (p = malloc((size_t)n)) != NULL) {
         *ret_len = fread(p, 1, (size_t)n, f);
         if (*ret_len != (size_t)n) {
             free(p);
@@ -72,7 +73,8 @@ static void check_versions(struct check *c) {
     const rs_host *newer = host_table_sized(c->host, sizeof(rs_host) + 256, 9);
 
     memcpy(&entry, &sym, sizeof(entry));
-    (void)tap_ok(c->tap, entry(RS_ABI_MAJOR, 0) == c->original, "load: the entry returns the same descriptor every time");
+    (void)tap_ok(c->tap, entry(RS_ABI_MAJOR, 0) == c->original,
+                 "load: the entry returns the same descriptor every time");
     (void)tap_ok(c->tap, entry(RS_ABI_MAJOR, 9) != NULL, "load: a host with a newer minor version is accepted");
     (void)tap_ok(c->tap, c->plugin.check(newer, c->config, &err) == 0, "load: check() works with a longer host table");
     (void)tap_ok(c->tap, c->plugin.check(host_table(c->host), c->config, NULL) == 0,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A loop over poll(): watches, timers and posts of one thread. Callbacks may end any watch or timer, their own too; ended
- * ones are taken off the lists at the end of the turn. */
+/* A loop over poll(): watches, timers and posts of one thread. Callbacks may end any watch or timer, their own too;
+ * ended ones are taken off the lists at the end of the turn. */
 #include "host_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -58,8 +58,8 @@ rs_loop *host_loop_new(struct host *h) {
     return l;
 }
 
-/* Takes ended watches and timers off. Fired timers are ended ones: a plugin that keeps the handle may still stop it in the
- * same turn only, which is what the contract says. */
+/* Takes ended watches and timers off. Fired timers are ended ones: a plugin that keeps the handle may still stop it in
+ * the same turn only, which is what the contract says. */
 static void sweep(rs_loop *l) {
     for (struct rs_watch **p = &l->watches; *p != NULL;) {
         struct rs_watch *w = *p;
@@ -99,8 +99,12 @@ void host_loop_free(rs_loop *l) {
     free(l);
 }
 
-bool host_loop_is_current(const rs_loop *l) { return pthread_equal(l->thread, pthread_self()) != 0; }
-bool host_loop_in_callback(const rs_loop *l) { return l->depth != 0; }
+bool host_loop_is_current(const rs_loop *l) {
+    return pthread_equal(l->thread, pthread_self()) != 0;
+}
+bool host_loop_in_callback(const rs_loop *l) {
+    return l->depth != 0;
+}
 
 unsigned host_loop_watches(const rs_loop *l) {
     unsigned n = 0;
@@ -146,8 +150,12 @@ int loop_watch(rs_loop *l, int fd, uint32_t events, rs_watch_fn fn, void *arg, r
     return 0;
 }
 
-void loop_watch_set(rs_watch *w, uint32_t events) { w->events = events; }
-void loop_unwatch(rs_watch *w) { w->ended = true; }
+void loop_watch_set(rs_watch *w, uint32_t events) {
+    w->events = events;
+}
+void loop_unwatch(rs_watch *w) {
+    w->ended = true;
+}
 
 int loop_timer(rs_loop *l, uint64_t delay_ns, rs_fn fn, void *arg, rs_timer **ret) {
     struct rs_timer *t;
@@ -163,7 +171,9 @@ int loop_timer(rs_loop *l, uint64_t delay_ns, rs_fn fn, void *arg, rs_timer **re
     return 0;
 }
 
-void loop_timer_stop(rs_timer *t) { t->ended = true; }
+void loop_timer_stop(rs_timer *t) {
+    t->ended = true;
+}
 
 static int run_posts(rs_loop *l) {
     struct post *p, *next;
@@ -222,7 +232,8 @@ static int run_watches(rs_loop *l, int timeout_ms) {
         for (struct rs_watch *w = l->watches; w != NULL; w = w->next, i++) {
             watches[i] = w;
             fds[i].fd = w->events != 0 && !w->ended ? w->fd : -1;
-            fds[i].events = (short)(((w->events & RS_WATCH_READ) ? POLLIN : 0) | ((w->events & RS_WATCH_WRITE) ? POLLOUT : 0));
+            fds[i].events =
+                (short)(((w->events & RS_WATCH_READ) ? POLLIN : 0) | ((w->events & RS_WATCH_WRITE) ? POLLOUT : 0));
         }
         if (poll(fds, n, timeout_ms) > 0) {
             while (read(l->wake[0], drain, sizeof(drain)) > 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* restate-plugin-check: runs the conformance suites over one plugin file. TAP on stdout; exit 0 passed, 1 failed, 77 nothing
- * to run, 2 wrong usage. */
+/* restate-plugin-check: runs the conformance suites over one plugin file. TAP on stdout; exit 0 passed, 1 failed, 77
+ * nothing to run, 2 wrong usage. */
 #include "check.h"
 #include <errno.h>
 #include <getopt.h>
@@ -23,9 +23,10 @@ static const struct suite {
 };
 
 static void usage(FILE *to) {
-    (void)fprintf(to, "usage: restate-plugin-check FILE.so [--config FILE.yaml] [--suite NAME]... [--seed N] [--verbose]\n\n"
-                      "Tests a plugin against the contract in restate/*.h. Prints TAP; exit code 0: passed, 1: failed,\n"
-                      "77: nothing applied.\n\nsuites:\n");
+    (void)fprintf(
+        to, "usage: restate-plugin-check FILE.so [--config FILE.yaml] [--suite NAME]... [--seed N] [--verbose]\n\n"
+            "Tests a plugin against the contract in restate/*.h. Prints TAP; exit code 0: passed, 1: failed,\n"
+            "77: nothing applied.\n\nsuites:\n");
     for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
         (void)fprintf(to, "  %-12s %s%s\n", suites[i].name, suites[i].what,
                       suites[i].kinds == STORAGE     ? " (storage)"
@@ -95,12 +96,10 @@ static const struct suite *suite_find(const char *name) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option longopts[] = {{"config", required_argument, NULL, 'c'},
-                                             {"suite", required_argument, NULL, 's'},
-                                             {"seed", required_argument, NULL, 'S'},
-                                             {"verbose", no_argument, NULL, 'v'},
-                                             {"help", no_argument, NULL, 'h'},
-                                             {NULL, 0, NULL, 0}};
+    static const struct option longopts[] = {
+        {"config", required_argument, NULL, 'c'}, {"suite", required_argument, NULL, 's'},
+        {"seed", required_argument, NULL, 'S'},   {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     enum { CHOSEN_MAX = 32 };
     const struct suite *chosen[CHOSEN_MAX];
     size_t n_chosen = 0;

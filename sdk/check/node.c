@@ -76,12 +76,24 @@ int node_set(rs_node *map, const char *key, const char *scalar) {
     return 0;
 }
 
-enum node_kind node_kind(const rs_node *n) { return n->kind; }
-bool node_quoted(const rs_node *n) { return n->quoted; }
-const char *node_scalar(const rs_node *n) { return n->scalar; }
-size_t node_count(const rs_node *n) { return n->n; }
-const char *node_key_at(const rs_node *map, size_t i) { return map->child[i]->key != NULL ? map->child[i]->key : ""; }
-const rs_node *node_child(const rs_node *n, size_t i) { return n->child[i]; }
+enum node_kind node_kind(const rs_node *n) {
+    return n->kind;
+}
+bool node_quoted(const rs_node *n) {
+    return n->quoted;
+}
+const char *node_scalar(const rs_node *n) {
+    return n->scalar;
+}
+size_t node_count(const rs_node *n) {
+    return n->n;
+}
+const char *node_key_at(const rs_node *map, size_t i) {
+    return map->child[i]->key != NULL ? map->child[i]->key : "";
+}
+const rs_node *node_child(const rs_node *n, size_t i) {
+    return n->child[i];
+}
 
 const rs_node *node_get(const rs_node *map, const char *key) {
     if (map == NULL || map->kind != NODE_MAP)

@@ -15,22 +15,45 @@ struct required_op {
     size_t offset;
 };
 
-#define OP(type, m) {#m, offsetof(type, m)}
-static const struct required_op storage_required[] = {
-    OP(rs_storage_ops, open),       OP(rs_storage_ops, close),         OP(rs_storage_ops, limits),
-    OP(rs_storage_ops, table_open), OP(rs_storage_ops, table_drop),    OP(rs_storage_ops, batch_new),
-    OP(rs_storage_ops, batch_free), OP(rs_storage_ops, batch_clear),   OP(rs_storage_ops, batch_put),
-    OP(rs_storage_ops, batch_del),  OP(rs_storage_ops, batch_del_range), OP(rs_storage_ops, batch_bytes),
-    OP(rs_storage_ops, write),      OP(rs_storage_ops, sync),          OP(rs_storage_ops, view_new),
-    OP(rs_storage_ops, view_free),  OP(rs_storage_ops, get),           OP(rs_storage_ops, unpin),
-    OP(rs_storage_ops, iter_new),   OP(rs_storage_ops, iter_next),     OP(rs_storage_ops, iter_seek),
-    OP(rs_storage_ops, iter_free),  OP(rs_storage_ops, stats),         {NULL, 0}};
-static const struct required_op transport_required[] = {
-    OP(rs_transport_ops, schemes),        OP(rs_transport_ops, listen), OP(rs_transport_ops, listener_uri),
-    OP(rs_transport_ops, listener_close), OP(rs_transport_ops, attach), OP(rs_transport_ops, connect),
-    OP(rs_transport_ops, read),           OP(rs_transport_ops, write),  OP(rs_transport_ops, shutdown),
-    OP(rs_transport_ops, peer),           OP(rs_transport_ops, stats),  OP(rs_transport_ops, close),
-    {NULL, 0}};
+#define OP(type, m)                                                                                                    \
+    { #m, offsetof(type, m) }
+static const struct required_op storage_required[] = {OP(rs_storage_ops, open),
+                                                      OP(rs_storage_ops, close),
+                                                      OP(rs_storage_ops, limits),
+                                                      OP(rs_storage_ops, table_open),
+                                                      OP(rs_storage_ops, table_drop),
+                                                      OP(rs_storage_ops, batch_new),
+                                                      OP(rs_storage_ops, batch_free),
+                                                      OP(rs_storage_ops, batch_clear),
+                                                      OP(rs_storage_ops, batch_put),
+                                                      OP(rs_storage_ops, batch_del),
+                                                      OP(rs_storage_ops, batch_del_range),
+                                                      OP(rs_storage_ops, batch_bytes),
+                                                      OP(rs_storage_ops, write),
+                                                      OP(rs_storage_ops, sync),
+                                                      OP(rs_storage_ops, view_new),
+                                                      OP(rs_storage_ops, view_free),
+                                                      OP(rs_storage_ops, get),
+                                                      OP(rs_storage_ops, unpin),
+                                                      OP(rs_storage_ops, iter_new),
+                                                      OP(rs_storage_ops, iter_next),
+                                                      OP(rs_storage_ops, iter_seek),
+                                                      OP(rs_storage_ops, iter_free),
+                                                      OP(rs_storage_ops, stats),
+                                                      {NULL, 0}};
+static const struct required_op transport_required[] = {OP(rs_transport_ops, schemes),
+                                                        OP(rs_transport_ops, listen),
+                                                        OP(rs_transport_ops, listener_uri),
+                                                        OP(rs_transport_ops, listener_close),
+                                                        OP(rs_transport_ops, attach),
+                                                        OP(rs_transport_ops, connect),
+                                                        OP(rs_transport_ops, read),
+                                                        OP(rs_transport_ops, write),
+                                                        OP(rs_transport_ops, shutdown),
+                                                        OP(rs_transport_ops, peer),
+                                                        OP(rs_transport_ops, stats),
+                                                        OP(rs_transport_ops, close),
+                                                        {NULL, 0}};
 
 static bool op_missing(const void *ops, size_t offset) {
     void *p;
@@ -140,7 +163,9 @@ bool check_fini(struct check *c, void *self) {
     return d.calls == 1 && d.status == 0;
 }
 
-uint64_t check_rand(struct check *c, uint64_t n) { return n != 0 ? host_random(c->host) % n : 0; }
+uint64_t check_rand(struct check *c, uint64_t n) {
+    return n != 0 ? host_random(c->host) % n : 0;
+}
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
     (void)st;
@@ -149,4 +174,6 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
-void remove_tree(const char *path) { (void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); /* best effort */ }
+void remove_tree(const char *path) {
+    (void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); /* best effort */
+}

@@ -9,7 +9,9 @@ struct tap *tap_new(void) {
     return t != MAP_FAILED ? t : NULL;
 }
 
-void tap_free(struct tap *t) { (void)munmap(t, sizeof(*t)); /* fails only for a wrong address */ }
+void tap_free(struct tap *t) {
+    (void)munmap(t, sizeof(*t)); /* fails only for a wrong address */
+}
 
 bool tap_ok(struct tap *t, bool ok, const char *fmt, ...) {
     va_list ap;

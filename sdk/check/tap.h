@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sdk/check/tap.h : results in the Test Anything Protocol, counted across forked suites.
  *
- * The counters live in memory shared with child processes; lines go to stdout, one at a time, flushed. Only one process of
- * the tree reports at a time (the parent waits). Threads other than a suite's own must not report. */
+ * The counters live in memory shared with child processes; lines go to stdout, one at a time, flushed. Only one process
+ * of the tree reports at a time (the parent waits). Threads other than a suite's own must not report. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
