@@ -5,6 +5,7 @@
  * several documents in one text are refused; depth, size and number of nodes are bounded (LIMIT_CFG_*). */
 #pragma once
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/slice.h"
 

@@ -13,10 +13,9 @@
 
 struct host;
 struct host_params {
-    const struct loop_env *env; /* clocks and entropy, callable from any thread; NULL: the system's */
-    struct exec *pool;          /* for rs_host.work; borrowed, freed before the host */
-    struct loop *loop;          /* where finished work is accounted: the control loop */
-    uint64_t mem_limit_bytes;   /* what mem_charge() of all plugins may sum up to; 0: no limit */
+    struct exec *pool;        /* for rs_host.work; borrowed, freed before the host */
+    struct loop *loop;        /* control loop: clocks, entropy, and where finished work is accounted */
+    uint64_t mem_limit_bytes; /* what mem_charge() of all plugins may sum up to; 0: no limit */
     void (*log)(void *arg, int level, const char *plugin, const char *message, const rs_field *fields,
                 size_t n); /* NULL: logging */
     void *log_arg;
