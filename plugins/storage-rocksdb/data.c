@@ -321,7 +321,7 @@ int rocks_get(rs_view *v, rs_table *t, rs_slice key, uint32_t flags, rs_pin *ret
     if (message != NULL)
         return rocks_error(message, "get", 0, err);
     if (ps == NULL)
-        return rs_fail(err, RS_ENOENT, 0, 0, "no such key");
+        return rs_absent(err);
     return pin_result(v, t, key, flags, ps, ret, err);
 }
 

@@ -7,12 +7,9 @@
 #include "rocks.h"
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <restate/helper/store_dir.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-static const char marker_name[] = "restate-store";
 static const char table_prefix[] = "t.";
 
 int rocks_error(char *take_message, const char *what, uint32_t flags, rs_error *err) {
@@ -134,49 +131,18 @@ static int make_options(struct instance *in, uint64_t write_buffer, bool relaxed
     return 0;
 }
 
-static int sync_dir(const char *dir) {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-
-    if (fd < 0)
-        return -errno;
-    r = fsync(fd) < 0 ? -errno : 0;
-    (void)close(fd); /* nothing was written through it */
-    return r;
-}
-
-static int make_dir(const char *dir, rs_error *err) {
-    char parent[4096];
-    const char *slash;
-    int r;
-
-    if (mkdir(dir, 0700) < 0) {
-        if (errno == EEXIST)
-            return 0;
-        r = errno;
-        return rs_fail(err, r == ENOSPC ? RS_ENOSPC : RS_EIO, 0, r, "cannot create %s: %s", dir, strerror(r));
-    }
-    slash = strrchr(dir, '/');
-    if (slash == NULL)
-        (void)snprintf(parent, sizeof(parent), ".");
-    else
-        (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash == dir ? 1 : slash - dir), dir);
-    r = sync_dir(parent);
-    return r < 0 ? rs_fail(err, RS_EIO, 0, -r, "cannot sync %s: %s", parent, strerror(-r)) : 0;
-}
-
 struct dir_state {
     bool marker, current, data; /* data: table files, which only a once complete store has */
 };
 
 static int look_at_dir(const char *dir, struct dir_state *ret, rs_error *err) {
-    struct dir_state st = {0};
+    struct dir_state st = {.marker = rs_marker_exists(dir)};
     DIR *d = opendir(dir);
 
     if (d == NULL)
         return rs_fail(err, RS_EIO, 0, errno, "cannot read %s: %s", dir, strerror(errno));
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         size_t n = strlen(e->d_name);
-        st.marker |= strcmp(e->d_name, marker_name) == 0;
         st.current |= strcmp(e->d_name, "CURRENT") == 0;
         st.data |= n > 4 && strcmp(e->d_name + n - 4, ".sst") == 0;
     }
@@ -184,27 +150,6 @@ static int look_at_dir(const char *dir, struct dir_state *ret, rs_error *err) {
     if (!st.current && (st.marker || st.data))
         return rs_fail(err, RS_ECORRUPT, 0, 0, "%s holds a store without its CURRENT file", dir);
     *ret = st;
-    return 0;
-}
-
-static int make_marker(const char *dir, rs_error *err) {
-    char path[4096];
-    static const char text[] = "rocksdb 1\n";
-    int fd, r = 0;
-
-    if (snprintf(path, sizeof(path), "%s/%s", dir, marker_name) >= (int)sizeof(path))
-        return rs_fail(err, RS_EINVAL, 0, 0, "path too long: %s", dir);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        r = -errno;
-    else if (write(fd, text, sizeof(text) - 1) != (ssize_t)sizeof(text) - 1 || fsync(fd) < 0)
-        r = errno != 0 ? -errno : -EIO;
-    if (fd >= 0)
-        (void)close(fd);
-    if (r == 0)
-        r = sync_dir(dir);
-    if (r < 0)
-        return rs_fail(err, r == -ENOSPC ? RS_ENOSPC : RS_EIO, 0, -r, "cannot write %s: %s", path, strerror(-r));
     return 0;
 }
 
@@ -283,7 +228,7 @@ int rocks_open(void *self, const rs_store_open *params, rs_store **ret, rs_error
 
     if (params->durability != RS_STORE_SYNC && params->durability != RS_STORE_RELAXED)
         return rs_fail(err, RS_EINVAL, 0, 0, "unknown durability %u", params->durability);
-    r = make_dir(params->dir, err);
+    r = rs_dir_make(params->dir, err);
     if (r == 0)
         r = look_at_dir(params->dir, &st, err);
     if (r < 0)
@@ -310,7 +255,7 @@ int rocks_open(void *self, const rs_store_open *params, rs_store **ret, rs_error
             err->code = r;
     }
     if (r == 0 && !st.marker)
-        r = make_marker(s->dir, err);
+        r = rs_marker_make(s->dir, "rocksdb 1\n", err);
     if (r < 0) {
         rocks_close(s);
         return r;

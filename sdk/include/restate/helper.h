@@ -36,6 +36,17 @@ __attribute__((format(printf, 5, 6))) static inline int rs_fail(rs_error *err, i
     return code;
 }
 
+/** rs_absent() - RS_ENOENT without a text: a key that is not there is common, and nobody prints it. */
+static inline int rs_absent(rs_error *err) {
+    if (err != NULL) {
+        err->code = RS_ENOENT;
+        err->flags = 0;
+        err->native = 0;
+        err->msg[0] = '\0';
+    }
+    return RS_ENOENT;
+}
+
 /** rs_slice_cmp() - bytewise order of two slices, shorter first among equals; the order of keys in every store. */
 static inline int rs_slice_cmp(rs_slice a, rs_slice b) {
     size_t n = a.len < b.len ? a.len : b.len;
