@@ -58,7 +58,8 @@ static void stop_conn(void *arg) {
     }
     if (c->state == SOCKETS_ENDED)
         return;
-    (void)sockets_broken(c, RS_ECANCELED, 0, "the transport was stopped");
+    if (c->state != SOCKETS_CLOSING)
+        (void)sockets_broken(c, RS_ECANCELED, 0, "the transport was stopped");
     sockets_conn_end(c, 0);
 }
 

@@ -116,7 +116,7 @@ static void drain(int fd) {
 
 void sockets_conn_end(struct rs_conn *c, int abort) {
     const rs_host *host = c->self->host;
-    int opened = c->state == SOCKETS_HANDSHAKE || c->state == SOCKETS_OPEN;
+    int opened = c->state >= SOCKETS_HANDSHAKE;
 
     if (c->state == SOCKETS_ENDED)
         return;
@@ -140,7 +140,23 @@ void sockets_conn_end(struct rs_conn *c, int abort) {
     (void)host->post(c->loop, finish, c); /* refused only by a loop that is gone, and with it whoever waits */
 }
 
+/* What the medium took but the socket did not yet take is sent first; closed() waits for it. */
 void sockets_close(rs_conn *c, int abort) {
+    if (!abort && c->state == SOCKETS_CLOSING)
+        return;
+    if (!abort && c->state == SOCKETS_OPEN && c->medium->shutdown) {
+        if (!c->shut)
+            (void)c->medium->shutdown(c); /* a failure is recorded for closed() */
+        c->shut = 1;
+        if (c->holding && !c->error &&
+            c->self->host->timer(c->loop, c->opts->handshake_timeout_ns, sockets_conn_timeout, c, &c->timer) == RS_OK) {
+            c->state = SOCKETS_CLOSING;
+            c->reading = 0;
+            c->want_write = 0;
+            rearm(c);
+            return;
+        }
+    }
     sockets_conn_end(c, abort);
 }
 
@@ -197,6 +213,9 @@ void sockets_conn_timeout(void *arg) {
         (void)sockets_broken(c, RS_ETIMEDOUT, 0, "the handshake with %s took too long",
                              c->server ? "the client" : c->opts->host);
         sockets_conn_end(c, 0);
+    } else if (c->state == SOCKETS_CLOSING) {
+        (void)sockets_broken(c, RS_ETIMEDOUT, 0, "the peer does not take the last bytes");
+        sockets_conn_end(c, 1);
     }
 }
 
@@ -261,6 +280,11 @@ void sockets_conn_event(void *arg, uint32_t events) {
         handshake(c);
         return;
     }
+    if (c->state == SOCKETS_CLOSING) {
+        if (flush(c) != RS_EAGAIN)
+            sockets_conn_end(c, 0);
+        return;
+    }
     if (events & RS_WATCH_READ) {
         if (c->want_read) {
             c->want_read = 0;
@@ -320,7 +344,7 @@ int64_t sockets_read(rs_conn *c, void *buf, size_t len) {
     int64_t r;
 
     if (c->state != SOCKETS_OPEN)
-        return c->state == SOCKETS_ENDED ? RS_ECLOSED : RS_EAGAIN;
+        return c->state > SOCKETS_OPEN ? RS_ECLOSED : RS_EAGAIN;
     r = c->medium->read ? c->medium->read(c, buf, len) : sockets_recv(c, buf, len);
     if (r > 0) {
         c->bytes_read += (uint64_t)r;
@@ -338,7 +362,7 @@ int64_t sockets_write(rs_conn *c, const struct iovec *iov, int n) {
     int64_t r;
 
     if (c->state != SOCKETS_OPEN)
-        return c->state == SOCKETS_ENDED ? RS_ECLOSED : RS_EAGAIN;
+        return c->state > SOCKETS_OPEN ? RS_ECLOSED : RS_EAGAIN;
     if (c->shut)
         return sockets_broken(c, RS_ECLOSED, 0, "written after the end of our direction");
     for (; n > 0 && iov->iov_len == 0; n--)
@@ -363,7 +387,7 @@ int64_t sockets_write(rs_conn *c, const struct iovec *iov, int n) {
 
 int sockets_shutdown(rs_conn *c) {
     if (c->state != SOCKETS_OPEN)
-        return c->state == SOCKETS_ENDED ? RS_ECLOSED : RS_EAGAIN;
+        return c->state > SOCKETS_OPEN ? RS_ECLOSED : RS_EAGAIN;
     if (c->shut)
         return RS_OK;
     c->shut = 1;
@@ -382,7 +406,7 @@ int sockets_peer(rs_conn *c, rs_peer *ret) {
     if (ret->struct_size < offsetof(rs_peer, address))
         return RS_EINVAL;
     if (c->state != SOCKETS_OPEN)
-        return c->state == SOCKETS_ENDED ? RS_ECLOSED : RS_EAGAIN;
+        return c->state > SOCKETS_OPEN ? RS_ECLOSED : RS_EAGAIN;
     if (getpeername(c->fd, (struct sockaddr *)&sa, &len) == 0) {
         sockets_address_text((struct sockaddr *)&sa, peer.address, sizeof(peer.address));
         len = sizeof(sa);

@@ -45,7 +45,8 @@ struct sockets_medium {
     void (*end)(struct rs_conn *, int abort);  /* the socket is about to be closed; free what open() made */
 };
 
-enum { SOCKETS_ACCEPTED, SOCKETS_DIALLING, SOCKETS_HANDSHAKE, SOCKETS_OPEN, SOCKETS_ENDED }; /* rs_conn.state */
+/* rs_conn.state. CLOSING: close() was called and the medium still holds bytes to be sent. */
+enum { SOCKETS_ACCEPTED, SOCKETS_DIALLING, SOCKETS_HANDSHAKE, SOCKETS_OPEN, SOCKETS_CLOSING, SOCKETS_ENDED };
 
 /* A connection. Members belong to the loop's thread, except those marked lock. */
 struct rs_conn {
