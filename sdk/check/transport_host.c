@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "host_internal.h"
 #include "transport_host.h"
 
 struct post {
@@ -116,7 +117,7 @@ static uint64_t host_wall_ns(const rs_host *host) {
     return clock_ns(CLOCK_REALTIME);
 }
 
-static void host_random(const rs_host *host, void *buf, size_t len) {
+static void host_entropy(const rs_host *host, void *buf, size_t len) {
     (void)host;
     if (getrandom(buf, len, 0) != (ssize_t)len)
         abort();
@@ -257,38 +258,6 @@ static void host_timer_stop(rs_timer *t) {
     free(t);
 }
 
-static const rs_node *host_node_get(const rs_node *map, const char *key) {
-    for (; map && map->key; map++)
-        if (strcmp(map->key, key) == 0)
-            return map;
-    return NULL;
-}
-
-static const rs_node *host_node_at(const rs_node *list, size_t i) {
-    (void)list;
-    (void)i;
-    return NULL;
-}
-
-static int host_node_str(const rs_node *node, const char **ret, rs_error *err) {
-    (void)err;
-    *ret = node->value;
-    return RS_OK;
-}
-
-static int host_node_u64(const rs_node *node, int unit, uint64_t *ret, rs_error *err) {
-    (void)unit;
-    (void)err;
-    *ret = strtoull(node->value, NULL, 10);
-    return RS_OK;
-}
-
-static int host_node_bool(const rs_node *node, int32_t *ret, rs_error *err) {
-    (void)err;
-    *ret = strcmp(node->value, "true") == 0;
-    return RS_OK;
-}
-
 void transport_host_init(struct transport_host *h) {
     *h = (struct transport_host){
         .host = {.struct_size = sizeof(rs_host),
@@ -298,7 +267,7 @@ void transport_host_init(struct transport_host *h) {
                  .metric_add = host_metric_add,
                  .mono_ns = host_mono_ns,
                  .wall_ns = host_wall_ns,
-                 .random = host_random,
+                 .random = host_entropy,
                  .work = host_work,
                  .mem_charge = host_mem_charge,
                  .post = host_post,
@@ -307,11 +276,11 @@ void transport_host_init(struct transport_host *h) {
                  .unwatch = host_unwatch,
                  .timer = host_timer,
                  .timer_stop = host_timer_stop,
-                 .node_get = host_node_get,
-                 .node_at = host_node_at,
-                 .node_str = host_node_str,
-                 .node_u64 = host_node_u64,
-                 .node_bool = host_node_bool},
+                 .node_get = node_get,
+                 .node_at = node_at,
+                 .node_str = node_str,
+                 .node_u64 = node_u64,
+                 .node_bool = node_bool},
     };
 }
 

@@ -7,10 +7,6 @@
 #pragma once
 #include <restate/transport.h>
 
-struct rs_node { /* a config map: pairs of strings, ends with a NULL key */
-    const char *key, *value;
-};
-
 struct transport_host {
     rs_host host; /* first member */
     struct rs_loop *loops, *current;
