@@ -163,6 +163,7 @@ struct config {
     } worker;
     struct {
         struct cfg_transports transport; /* always has tls */
+        bool transport_configured;       /* false: that tls is the default, used when the plugin is there */
         uint64_t inactivity_timeout_ns, abort_timeout_ns, message_size_warning, message_size_limit;
         uint64_t concurrent_limit; /* CFG_UNLIMITED */
         uint64_t eager_state_limit, memory_limit, connect_timeout_ns, keep_alive_interval_ns, keep_alive_timeout_ns;
