@@ -325,12 +325,13 @@ static int run_timers(rs_loop *loop) {
 
     for (;;) {
         rs_timer *t = loop->timers;
-        while (t && t->at_ns > now) /* any order will do: tests look at outcomes */
+        while (t && t->at_ns > now)
             t = t->next;
         if (!t)
             return n;
-        t->at_ns = UINT64_MAX; /* fired; fn ends it */
+        timer_unlink(t);
         t->fn(t->arg);
+        free(t);
         n++;
     }
 }

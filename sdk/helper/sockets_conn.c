@@ -206,7 +206,7 @@ static void handshake(struct rs_conn *c) {
 void sockets_conn_timeout(void *arg) {
     struct rs_conn *c = arg;
 
-    timer_end(c);
+    c->timer = NULL; /* one shot: the handle ended with this call */
     if (c->state == SOCKETS_DIALLING) {
         sockets_dial_timeout(c);
     } else if (c->state == SOCKETS_HANDSHAKE) {

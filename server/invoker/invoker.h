@@ -3,8 +3,7 @@
  *
  * One invoker per loop, shared by the partitions that loop leads. It keeps, per invocation, at most one attempt and the
  * retry state; nothing here is durable. What an attempt produces goes to the owner (a partition leader) as lists of
- * effects, in order; what the owner applied comes back as acks and notifications. The owner decides which effects count
- * (fencing token).
+ * effects, in order; what the owner applied comes back as acks and notifications.
  *
  * Everything belongs to the invoker's loop. Callbacks of struct invoker_owner are made from later turns than the call
  * that caused them, except read(), which is called while an attempt starts. */
@@ -47,9 +46,10 @@ struct invoker_owner {
     int (*read)(struct invoker_owner *o, const struct invocation_id *id, const struct invoker_read_events *ev,
                 void *arg, struct err *err);
     /* Effects of an attempt, in order, at most LIMIT_EFFECTS_PER_RECORD; a terminal one is last. Views are valid for
-     * the call: the owner encodes them at once. Effects with a token that is not current are dropped by the owner. */
-    void (*effects)(struct invoker_owner *o, const struct invocation_id *id, uint32_t token,
-                    const struct cmd_effect *effects, size_t n);
+     * the call: the owner encodes them at once. Owner and
+     * invoker share a loop, so nothing comes after an abort returned: that is the fence between attempts. */
+    void (*effects)(struct invoker_owner *o, const struct invocation_id *id, const struct cmd_effect *effects,
+                    size_t n);
     /* May more effects be sent? When false the invoker stops reading the stream until invoker_owner_writable(). */
     bool (*writable)(struct invoker_owner *o);
 };
@@ -70,8 +70,8 @@ void invoker_close(struct invoker *inv, void (*done)(void *arg), void *arg);
 /* The schema attempts use from now on; takes a reference. */
 void invoker_set_schema(struct invoker *inv, struct schema *s);
 
-/* invoker_invoke() - start (or, after a suspension, start again) an invocation with a fresh fencing token. */
-void invoker_invoke(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id, uint32_t token);
+/* invoker_invoke() - start (or, after a suspension, start again) an invocation. */
+void invoker_invoke(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
 /* invoker_abort() - cut the attempt, forget the invocation. Unknown ids: nothing. */
 void invoker_abort(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
 void invoker_abort_all(struct invoker *inv, struct invoker_owner *o); /* lost leadership */

@@ -9,12 +9,56 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "meta/schema.h"
+#include "meta/types.h"
 #include "proto/command.gen.h"
 #include "proto/ids.h"
 
+struct invoker;
+struct log_node;
 struct loop;
-struct schema;
+struct meta;
+struct partition;
+struct partition_table;
+struct store;
 struct worker;
+
+struct worker_settings {
+    const char *version;          /* of this program */
+    uint64_t cleanup_interval_ns; /* scan for expired retentions */
+    uint64_t trim_delay_ns;       /* between "durable" and trimming the log */
+};
+struct worker_params {
+    struct loop *loop;
+    struct meta *meta;
+    struct log_node *log_node;
+    struct node_id self;
+    struct store *const *stores; /* data stores; partition p lives in store p mod n_stores */
+    unsigned n_stores;
+    const struct partition_table *partitions; /* borrowed for the call */
+    struct invoker *invoker;                  /* borrowed; closed after the worker */
+    struct schema_defaults schema_defaults;
+    struct worker_settings settings;
+    /* (may be NULL) all partitions lead, or one is broken: called with every change of that answer */
+    void (*ready)(void *arg, bool all_lead);
+    void (*writable)(void *arg); /* worker_writable() became true again */
+    void *arg;
+};
+/* worker_open() - blocking: opens the partitions' tables. Then partitions claim their epochs by themselves. */
+int worker_open(const struct worker_params *p, struct worker **ret, struct err *err) RS_WARN_UNUSED;
+/* worker_stop() - stops leading; calls that wait are answered WORKER_SHUTDOWN. worker_close() afterwards, in the same
+ * turn or later. */
+void worker_stop(struct worker *w);
+struct worker *worker_close(struct worker *w);
+/* worker_store_durable() - to be called from the store's durable event. */
+void worker_store_durable(struct worker *w, struct store *s);
+
+/* The schema as this node knows it; borrowed until the loop turns (schema_ref() to keep it). Never NULL. */
+struct schema *worker_schema(const struct worker *w);
+struct invoker *worker_invoker(const struct worker *w);
+struct partition_info;
+size_t worker_partitions(const struct worker *w);
+void worker_partition_info(const struct worker *w, size_t i, struct partition_info *ret);
 
 enum worker_reply_code {
     WORKER_OK = 0,    /* done, accepted, or here is the result */
@@ -66,14 +110,14 @@ enum worker_op {
 
 struct worker_call {
     struct map_node node; /* the worker's: by request id */
-    struct list link;     /* the worker's: waiting for a leader */
+    struct list link;     /* the partition's pending calls */
     enum worker_op op;
     uint8_t request_id[16];
     uint64_t partition_key;
-    struct buf command; /* the encoded command, made by worker_call_start() */
+    struct buf command; /* the worker's: the encoded command; kept so that it can be proposed again to a new leader */
     uint16_t kind;
     void (*done)(struct worker_call *c, const struct worker_reply *r);
-    void *partition; /* the worker's */
+    bool linked; /* the worker's: in the map of pending calls */
 };
 
 /* worker_call_invoke() etc. fill in request id and sinks of the command, encode it and send it off. The command's

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* invoker/invoker_internal.h : the structs shared by invoker.c (who runs, retries), attempt.c (one stream) and
+ * messages.c (what the SDK says). */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "http/client.h"
+#include "invoker/invoker.h"
+#include "loop/loop.h"
+#include "meta/schema.h"
+#include "proto/service.h"
+
+enum invocation_state {
+    INVOCATION_QUEUED,  /* waits for one of the invoker's slots */
+    INVOCATION_READING, /* its rows are cold */
+    INVOCATION_RUNNING, /* has an attempt */
+    INVOCATION_STORING, /* the attempt failed; what it produced is not applied yet */
+    INVOCATION_BACKOFF, /* waits for its retry timer */
+};
+
+struct invoker {
+    struct invoker_params params;
+    struct loop *loop;
+    struct http_client *client;
+    struct schema *schema;
+    struct map invocations;
+    struct list queue;    /* QUEUED */
+    struct list detached; /* attempts whose invocation is done, stream still open */
+    unsigned running;     /* slots taken */
+    struct arena arena;   /* of the message being handled */
+    struct loop_hook start_hook;
+    bool closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+struct invocation {
+    struct map_node node;
+    struct list link; /* queue */
+    struct invoker *inv;
+    struct invoker_owner *owner;
+    struct invocation_id id;
+    enum invocation_state state;
+    struct attempt *attempt; /* RUNNING */
+    /* retries: in memory only, forgotten at suspension and leader change */
+    struct retry_policy retry;
+    uint32_t attempts;            /* failed ones under this policy */
+    uint32_t retries_since_entry; /* failed attempts since the SDK produced a command */
+    uint64_t delay_ms;            /* the policy's last delay */
+    uint64_t next_delay_ms;       /* for STORING: when to try again */
+    uint64_t next_retry_ns;
+    struct timer timer;
+    /* what the owner has not confirmed yet */
+    uint32_t commands_sent, commands_acked; /* command index after the last one */
+    uint32_t runs_pending;
+    bool slot;
+    /* the last failure, for people */
+    struct buf failure_text, failure_stack, failure_command;
+    struct cmd_event failure;
+    bool has_failure;
+    uint64_t last_start_ms;
+    char deployment[40];
+};
+
+struct attempt {
+    struct list link;      /* detached */
+    struct invocation *in; /* NULL once detached */
+    struct invoker *inv;
+    struct http_stream *stream;
+    struct sp_decoder decoder;
+    struct timer inactivity, abort;
+    uint64_t inactivity_ns, abort_ns;
+    char deployment[40];
+    struct slice service; /* of the target; in `names` */
+    struct buf names;
+    int target_type;
+    uint32_t protocol;
+    bool pinned;  /* nothing to pin any more */
+    bool bidi;    /* notifications go onto the stream */
+    bool head_ok; /* 200 and the right content type came */
+    bool request_ended;
+    bool terminal;   /* End, Suspension or Error came */
+    bool owner_full; /* bytes are not consumed until the owner is writable */
+    size_t unconsumed;
+    uint32_t known_entries; /* entries sent so far: notifications below are not sent again */
+    uint32_t next_command;  /* index of the next command of the SDK */
+    struct cmd_effect effects[LIMIT_EFFECTS_PER_RECORD];
+    size_t n_effects;
+    struct cmd_effect *pending; /* unused */
+};
+
+/* Why an attempt failed. */
+struct attempt_failure {
+    uint32_t code;        /* 500 unless the SDK said otherwise */
+    const char *doc_code; /* "RT0010" */
+    struct slice message, stack;
+    bool has_command;
+    uint32_t command_index, command_type;
+    struct slice command_name;
+    bool has_delay; /* given by the SDK or Retry-After: this attempt only */
+    uint64_t delay_ms;
+    int behavior;     /* 0 retry, 1 pause, 2 fail */
+    bool not_the_sdk; /* does not count for retry_count_since_last_stored_entry */
+};
+
+/* attempt.c */
+/* attempt_start() - 0, or RS_EAGAIN (rows are cold), RS_ENOENT (not invoked any more); other failures go through
+ * attempt_failed(). */
+int attempt_start(struct invocation *in);
+void attempt_free(struct attempt *a); /* resets the stream */
+void attempt_send(struct attempt *a, uint16_t type, uint16_t flags, struct slice payload);
+void attempt_end_request(struct attempt *a);
+void attempt_consume_held(struct attempt *a);
+/* messages.c */
+/* attempt_message() - one frame of the SDK. Returns 0, or fills @f and returns negative: the attempt failed. */
+int attempt_message(struct attempt *a, uint16_t type, uint16_t flags, struct slice payload, struct attempt_failure *f);
+void attempt_flush(struct attempt *a); /* hand the collected effects to the owner */
+/* invoker.c */
+void invocation_attempt_failed(struct invocation *in, const struct attempt_failure *f);
+void invocation_finished(struct invocation *in); /* terminal effect sent: forget it, its attempt lingers */

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* worker/partition.h : one partition's processor on this node: it reads the partition's log, applies records, and while
+ * it leads turns actions into attempts, timers, deliveries and answers (execution.md §4, §5, design §16).
+ *
+ * Owned by worker.c; everything on the worker's loop. Order of a turn: committed records are applied, their writes
+ * merged into the overlay, then their actions run; what these propose is appended at the end of the turn as one batch.
+ */
+#pragma once
+#include "base/list.h"
+#include "invoker/invoker.h"
+#include "log/log.h"
+#include "storage/store.h"
+#include "worker/state_machine.h"
+#include "worker/worker.h"
+
+struct partition;
+
+enum partition_role { PARTITION_OPENING, PARTITION_CANDIDATE, PARTITION_LEADER, PARTITION_BROKEN };
+
+/* Told once about a proposed record: applied (0), or that it will not be reported any more (RS_ECLOSED: leadership was
+ * lost, the outcome is unknown). */
+struct partition_waiter {
+    struct list link;
+    lsn_t lsn; /* 0 until it was appended */
+    void (*done)(struct partition_waiter *w, int status);
+};
+
+struct partition *partition_new(struct worker *w, uint32_t id, uint64_t first_key, uint64_t last_key,
+                                struct store *store, struct store_table *table);
+/* partition_start() - open the tables, claim the next epoch, lead. */
+void partition_start(struct partition *p);
+struct partition *partition_free(struct partition *p);
+
+enum partition_role partition_role(const struct partition *p);
+bool partition_writable(const struct partition *p);
+void partition_store_durable(struct partition *p); /* the store's durable mark rose */
+
+/* partition_call() - a call of ingress or admin; queued until the partition leads. */
+void partition_call(struct partition *p, struct worker_call *c);
+/* partition_deliver() - a message from another partition's outbox: proposed with (from, seq) as its dedup number. */
+void partition_deliver(struct partition *p, uint32_t from, uint64_t seq, uint16_t kind, struct slice payload,
+                       uint64_t partition_key, struct partition_waiter *w);
+
+struct partition_info { /* for status commands and tests */
+    uint32_t id;
+    enum partition_role role;
+    uint64_t first_key, last_key;
+    epoch_t epoch;
+    lsn_t applied, durable;
+    const char *error; /* PARTITION_BROKEN: why */
+};
+void partition_info(const struct partition *p, struct partition_info *ret);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* worker/partition_internal.h : struct partition, shared by partition.c (lifecycle, apply), propose.c (towards the
+ * log), actions.c (after apply), timers.c, shuffle.c and cleaner.c. */
+#pragma once
+#include "base/arena.h"
+#include "base/limits.h"
+#include "meta/meta.h"
+#include "meta/schema.h"
+#include "proto/command.h"
+#include "proto/record.h"
+#include "worker/partition.h"
+#include "worker/tables.h"
+
+struct proposal; /* one record on its way to the log */
+
+/* Delivery of the outbox to other partitions, in order, at most SHUFFLE_WINDOW unconfirmed. */
+enum { SHUFFLE_WINDOW = 256 };
+struct shuffle {
+    uint64_t next;      /* first seq not sent */
+    uint64_t head;      /* first seq not confirmed */
+    uint64_t tail;      /* first seq that does not exist, as far as actions told */
+    uint64_t truncated; /* proposed for truncation up to (exclusive) */
+    bool confirmed[SHUFFLE_WINDOW];
+    struct timer retry;
+    uint64_t retry_ms;
+    struct loop_hook hook;
+    struct list in_flight;
+};
+
+struct leader_timers {
+    struct timer timer;
+    struct sm_timer fired; /* the largest row proposed in this term */
+    bool any_fired;
+    uint64_t armed_ms; /* wall time it is armed for, UINT64_MAX: not */
+};
+
+struct partition {
+    struct worker *w;
+    uint32_t id;
+    uint64_t first_key, last_key;
+    enum partition_role role;
+    epoch_t epoch;
+    char error[256];
+
+    struct store *store;
+    struct store_table *table;
+    struct log *log;
+    struct log_reader *reader;
+    struct sm *sm;
+    struct sm_reader rows;
+    struct sm_writes writes;
+    struct sm_actions actions;
+    struct slice cold_key; /* of the last RS_EAGAIN, in cold */
+    struct buf cold;
+    bool cold_reading, resume_armed;
+    struct loop_hook resume;
+    struct timer retry; /* of claim and lead */
+    uint64_t retry_ms;
+
+    /* towards the log */
+    struct list proposals, waiters; /* struct proposal; struct partition_waiter in LSN order */
+    uint64_t queued_bytes, inflight_bytes;
+    uint64_t next_seq, last_created_ns;
+    struct loop_hook flush;
+    bool was_full, announced;
+
+    /* while leading */
+    struct invoker_owner owner;
+    struct list calls; /* pending ones, in order of arrival */
+    struct leader_timers timers;
+    struct shuffle shuffle;
+    struct timer cleaner, durability;
+    struct arena scratch;
+
+    /* durability: applied LSN noted with marks of the store */
+    struct {
+        uint64_t mark;
+        lsn_t lsn;
+    } marks[64];
+    unsigned marks_n;
+    lsn_t durable, durability_proposed, trim_wanted;
+    struct list trims; /* trims that wait for their delay */
+};
+
+/* How a proposal is deduplicated. */
+enum propose_mode { PROPOSE_SELF, PROPOSE_NONE, PROPOSE_FOREIGN };
+
+struct propose {
+    uint16_t kind;
+    enum propose_mode mode;
+    uint64_t partition_key;
+    bool no_key; /* partition-scoped */
+    struct slice payload;
+    uint32_t from; /* PROPOSE_FOREIGN */
+    uint64_t seq;
+    struct partition_waiter *waiter; /* may be NULL */
+};
+
+/* propose.c */
+void partition_propose(struct partition *p, const struct propose *what);
+void partition_flush(void *arg);                             /* end-of-turn hook: append what was proposed */
+void partition_applied_upto(struct partition *p, lsn_t lsn); /* wake the waiters */
+void partition_drop_proposals(struct partition *p);          /* leadership lost: waiters get RS_ECLOSED */
+/* partition.c */
+void partition_break(struct partition *p, const char *fmt, ...) RS_PRINTF(2, 3);
+void partition_merge(struct partition *p); /* writes of the last record into the overlay */
+/* Fetch the row that was cold, then call @again. */
+void partition_read_cold(struct partition *p, store_done_fn again, void *arg);
+/* actions.c */
+void partition_init_leader(struct partition *p);
+void partition_run_actions(struct partition *p);
+void partition_lead(struct partition *p); /* AnnounceLeader of my epoch was applied */
+void partition_stop_leading(struct partition *p);
+int partition_owner_read(struct invoker_owner *o, const struct invocation_id *id, const struct invoker_read_events *ev,
+                         void *arg, struct err *err);
+/* calls.c */
+void partition_start_calls(struct partition *p);
+void partition_fail_calls(struct partition *p);
+/* timers.c */
+void leader_timers_init(struct partition *p);
+void leader_timers_start(struct partition *p);
+void leader_timers_stop(struct partition *p);
+void leader_timers_added(struct partition *p, const struct sm_timer *t);
+/* shuffle.c */
+void shuffle_init(struct partition *p);
+void shuffle_start(struct partition *p);
+void shuffle_stop(struct partition *p);
+void shuffle_added(struct partition *p, uint64_t seq);
+/* cleaner.c */
+void cleaner_init(struct partition *p);
+void cleaner_start(struct partition *p);
+void cleaner_stop(struct partition *p);
+void durability_note(struct partition *p);
+void durability_start(struct partition *p);
+void durability_stop(struct partition *p);
+void durability_applied(struct partition *p, lsn_t lsn);
+/* worker.c */
+struct loop *worker_loop(const struct worker *w);
+struct meta *worker_meta(const struct worker *w);
+struct log_node *worker_log_node(const struct worker *w);
+struct node_id worker_self(const struct worker *w);
+const struct worker_settings *worker_settings(const struct worker *w);
+struct partition *worker_partition_of(const struct worker *w, uint64_t key); /* NULL: not here */
+struct worker_call *worker_call_find(struct worker *w, const uint8_t request_id[16]);
+void worker_call_answer(struct worker *w, struct worker_call *c, const struct worker_reply *r);
+void worker_partition_changed(struct worker *w, struct partition *p);
+void worker_partition_writable(struct worker *w);
