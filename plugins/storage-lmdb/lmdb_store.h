@@ -33,7 +33,8 @@ struct rs_table {
     struct rs_table *next;
     rs_store *store;
     MDB_dbi dbi;
-    size_t since; /* transaction that opened the handle; older views do not know it and find the table empty */
+    size_t
+        since; /* transaction that created it, 0: before open(); older views do not know the handle and find it empty */
     char name[TABLE_NAME_MAX + 1];
 };
 

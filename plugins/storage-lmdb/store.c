@@ -132,6 +132,44 @@ static int open_env(rs_store *s, rs_error *err) {
     return 0;
 }
 
+static rs_table *table_add(rs_store *s, const char *name, size_t len) {
+    rs_table *t = calloc(1, sizeof(*t));
+
+    if (t == NULL)
+        return NULL;
+    t->store = s;
+    (void)snprintf(t->name, sizeof(t->name), "%.*s", (int)len, name);
+    t->next = s->tables;
+    s->tables = t;
+    return t;
+}
+
+/* Opens the handles of all tables there are, before any view: a view knows only handles older than itself. */
+static int open_tables(rs_store *s, rs_error *err) {
+    MDB_txn *txn;
+    MDB_cursor *cursor = NULL;
+    MDB_dbi root;
+    MDB_val key, value;
+    int rc = mdb_txn_begin(s->env, NULL, 0, &txn);
+
+    if (rc != 0)
+        return lm_error(rc, "cannot read store", 0, err);
+    rc = mdb_dbi_open(txn, NULL, 0, &root);
+    if (rc == 0)
+        rc = mdb_cursor_open(txn, root, &cursor);
+    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        rs_table *t = key.mv_size <= TABLE_NAME_MAX ? table_add(s, key.mv_data, key.mv_size) : NULL;
+        rc = t != NULL ? mdb_dbi_open(txn, t->name, 0, &t->dbi) : ENOMEM;
+    }
+    if (cursor != NULL)
+        mdb_cursor_close(cursor);
+    if (rc == MDB_NOTFOUND)
+        rc = mdb_txn_commit(txn); /* keeps the handles */
+    else
+        mdb_txn_abort(txn);
+    return rc != 0 ? lm_error(rc, "cannot open tables", 0, err) : 0;
+}
+
 /* Opens or creates. A complete store has the marker; without it only what an interrupted creation can leave behind is
  * thrown away: a data file that holds no more than the two meta pages. */
 static int open_files(rs_store *s, rs_error *err) {
@@ -155,6 +193,8 @@ static int open_files(rs_store *s, rs_error *err) {
     r = open_env(s, err);
     if (r == 0)
         r = check_length(s, data, err);
+    if (r == 0)
+        r = open_tables(s, err);
     if (r == 0 && !marker) {
         int rc = mdb_env_sync(s->env, 1);
         r = rc != 0 ? lm_error(rc, "cannot sync the new store", 0, err) : rs_marker_make(s->dir, "lmdb 1\n", err);
@@ -232,6 +272,8 @@ int lm_table_open(rs_store *s, const char *name, uint32_t flags, rs_table **ret,
     size_t n = strlen(name);
     rs_table *t;
     MDB_txn *txn;
+    MDB_dbi dbi;
+    size_t since = 0;
     int rc;
 
     if (n == 0 || n > TABLE_NAME_MAX || flags != 0)
@@ -243,26 +285,22 @@ int lm_table_open(rs_store *s, const char *name, uint32_t flags, rs_table **ret,
     }
     if (s->poison != 0)
         return lm_poisoned(s, err);
-    t = calloc(1, sizeof(*t));
-    if (t == NULL)
-        return rs_fail(err, RS_ENOMEM, 0, 0, "out of memory");
     rc = mdb_txn_begin(s->env, NULL, 0, &txn);
     if (rc == 0) {
-        rc = mdb_dbi_open(txn, name, MDB_CREATE, &t->dbi);
-        t->since = mdb_txn_id(txn);
+        rc = mdb_dbi_open(txn, name, MDB_CREATE, &dbi);
+        since = mdb_txn_id(txn);
         if (rc == 0)
             rc = mdb_txn_commit(txn);
         else
             mdb_txn_abort(txn);
     }
-    if (rc != 0) {
-        free(t);
+    if (rc != 0)
         return table_fail(s, rc, "cannot create table", err);
-    }
-    t->store = s;
-    (void)snprintf(t->name, sizeof(t->name), "%s", name);
-    t->next = s->tables;
-    s->tables = t;
+    t = table_add(s, name, n);
+    if (t == NULL)
+        return rs_fail(err, RS_ENOMEM, 0, 0, "out of memory");
+    t->dbi = dbi;
+    t->since = since;
     *ret = t;
     return 0;
 }

@@ -20,6 +20,7 @@ static const struct suite {
 } suites[] = {
     {"load", "descriptor, versions, exports, lifecycle", ANY, suite_load, 60},
     {"config", "schema, defaults, refusals", ANY, suite_config, 60},
+    {"model", "random operations against a map in memory", STORAGE, suite_model, 120},
 };
 
 static void usage(FILE *to) {
