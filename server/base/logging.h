@@ -52,7 +52,7 @@ void logging_emit(int level, const char *message, const struct log_field *fields
 #define LOG_DEBUG(msg, ...) LOG_AT_(RS_LOG_DEBUG, msg, ##__VA_ARGS__)
 #define LOG_TRACE(msg, ...) LOG_AT_(RS_LOG_TRACE, msg, ##__VA_ARGS__)
 /* With a code and a struct err: adds code, text and native errno. */
-#define LOG_ERROR_ERR(e, msg, ...)                                                                                     \
-    LOG_ERROR(msg, F_STR("code", err_name((e)->code)), F_STR("error", (e)->msg), ##__VA_ARGS__)
-#define LOG_WARN_ERR(e, msg, ...)                                                                                      \
-    LOG_WARN(msg, F_STR("code", err_name((e)->code)), F_STR("error", (e)->msg), ##__VA_ARGS__)
+#define LOG_ERROR_ERR(e, what, ...)                                                                                    \
+    LOG_ERROR(what, F_STR("code", err_name((e)->code)), F_STR("error", (e)->msg), ##__VA_ARGS__)
+#define LOG_WARN_ERR(e, what, ...)                                                                                     \
+    LOG_WARN(what, F_STR("code", err_name((e)->code)), F_STR("error", (e)->msg), ##__VA_ARGS__)
