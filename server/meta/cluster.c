@@ -256,8 +256,9 @@ static void join_written(void *arg, int status, uint32_t version, const struct e
     struct join *j = arg;
 
     if (status == RS_ENOENT && (!j->deadline_ns || loop_now_ns(j->meta->loop) < j->deadline_ns)) {
-        j->wait_ns =
-            MIN(MAX(j->wait_ns * 2, (uint64_t)NOT_PROVISIONED_RETRY_NS), (uint64_t)NOT_PROVISIONED_RETRY_MAX_NS);
+        j->wait_ns = j->wait_ns ? j->wait_ns * 2 : NOT_PROVISIONED_RETRY_NS;
+        if (j->wait_ns > NOT_PROVISIONED_RETRY_MAX_NS)
+            j->wait_ns = NOT_PROVISIONED_RETRY_MAX_NS;
         timer_set(j->meta->loop, &j->timer, j->wait_ns);
         return;
     }

@@ -183,6 +183,8 @@ static void update_written(void *arg, int status, uint32_t version, const struct
     wait = UPDATE_RETRY_NS;
     for (unsigned i = 1; i < u->attempts && wait < UPDATE_RETRY_MAX_NS; i++)
         wait *= 2;
+    for (unsigned i = 1; i < u->attempts && wait < UPDATE_RETRY_MAX_NS; i++)
+        wait *= 2;
     timer_set(u->meta->loop, &u->timer, wait);
 }
 

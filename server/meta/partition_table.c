@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include "meta/json.h"
+#include "meta/nodes_config.h"
 
 #define PARTITIONS_MAX 65535u
 #define EPOCH_KEY_PREFIX "pp_epoch_"
