@@ -73,12 +73,13 @@ int replication_parse(struct slice text, struct replication *ret, struct err *er
     if (skip_space(s).len)
         return err_set(err, RS_EINVAL, "replication: unexpected text at the end");
     if (!v.copies[SCOPE_NODE])
-        v.copies[SCOPE_NODE] = MAX(v.copies[SCOPE_ZONE], v.copies[SCOPE_REGION]);
+        v.copies[SCOPE_NODE] =
+            v.copies[SCOPE_ZONE] > v.copies[SCOPE_REGION] ? v.copies[SCOPE_ZONE] : v.copies[SCOPE_REGION];
     for (int i = SCOPE_N - 1; i >= 0; i--) {
         if (v.copies[i] && v.copies[i] < below)
             return err_set(err, RS_EINVAL, "replication: %s must not ask for fewer copies than a larger scope",
                            scope_names[i]);
-        below = MAX(below, v.copies[i]);
+        below = v.copies[i] > below ? v.copies[i] : below;
     }
     *ret = v;
     return 0;
@@ -325,12 +326,14 @@ int nodeset_select(const struct nodes_config *c, const struct nodeset_request *r
             k++;
         domains += k == i;
     }
-    target = MAX(req->target, MAX(2 * copies - 1, copies + 1));
+    target = copies > 2 ? 2 * copies - 1 : copies + 1;
+    target = MAX(target, req->target);
     if (scope != SCOPE_NODE && domains)
         target = MAX(target, (uint32_t)domains * (copies - req->replication.copies[scope] + 1u));
     if (copies == 1)
         target = 1; /* a second member would make sealing need both */
-    target = MIN(MIN(target, (uint32_t)candidates), NODESET_MAX);
+    target = MIN(target, (uint32_t)candidates);
+    target = MIN(target, NODESET_MAX);
     while (r == 0 && n < target) {
         struct choice *p = pick(all, candidates);
 
