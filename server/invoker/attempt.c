@@ -4,7 +4,7 @@
  * Never waits for the response head before sending, never for the end of the request before reading
  * (service-protocol.md §3). Bytes are consumed (the window opens) only when the owner took the effects. */
 #include "invoker/invoker_internal.h"
-#include "base/logging.h"
+#include "base/text.h"
 
 #include <stdio.h>
 
@@ -107,7 +107,7 @@ static void fail_attempt(struct attempt *a, const struct attempt_failure *f) {
     struct invocation *in = a->in;
 
     if (in) {
-        attempt_flush_keep(a);
+        attempt_flush(a); /* what came before the failure counts */
         invocation_attempt_failed(in, f);
         a->in = NULL;
     }
@@ -221,6 +221,7 @@ static void on_data(void *arg, struct http_stream *s, struct slice data) {
         http_stream_consume(s, data.len);
         return;
     }
+    arena_clear(&a->inv->arena);
     owner = a->in->owner;
     a->unconsumed += data.len;
     keep_alive(a);
@@ -394,15 +395,14 @@ static struct bytes *first_bytes(struct starting *st, const char *id_text) {
                          .duration_ms = now_ms > st->modified_ms ? now_ms - st->modified_ms : 0,
                          .random_seed = st->random_seed};
     struct buf out = {0};
-    uint8_t *header;
+    size_t begin;
 
     if (m.key.len == 0)
         m.key = SLICE_NULL;
-    header = buf_add(&out, SP_FRAME_HEADER_BYTES);
+    begin = sp_frame_begin(&out);
     sp_start_encode(&m, &out);
     buf_put_slice(&out, buf_slice(&st->state));
-    header = out.data;
-    sp_frame_header_put(header, SP_START, 0, (uint32_t)(out.len - SP_FRAME_HEADER_BYTES));
+    sp_frame_end(&out, begin, SP_START, 0);
     buf_put_slice(&out, buf_slice(&st->journal));
     return bytes_take_buf(&out);
 }
@@ -418,7 +418,7 @@ static size_t add_headers(struct attempt *a, const struct deployment *d, const c
     h[n++] = HTTP_HEADER("accept", ct);
     h[n++] = HTTP_HEADER("x-restate-invocation-id", slice_str(id_text));
     if (a->target_type != TARGET_SERVICE) {
-        text_percent_encode(name_key(a), key_escaped);
+        text_put_percent(key_escaped, name_key(a));
         h[n++] = HTTP_HEADER("x-restate-service-key", buf_slice(key_escaped));
     }
     h[n++] = HTTP_HEADER("x-restate-cluster-name", slice_str(a->inv->params.cluster_name));
@@ -437,11 +437,11 @@ static int open_stream(struct starting *st) {
     bool tls = strcmp(d->scheme, "https") == 0;
     struct http_header headers[64];
     struct buf path = {0}, key = {0}, uri = {0};
-    char id_text[INVOCATION_ID_TEXT_BYTES];
+    char id_text[INVOCATION_ID_CHARS + 1];
     struct err err = {0};
     int r;
 
-    invocation_id_text(&st->in->id, id_text);
+    invocation_id_format(&st->in->id, id_text);
     buf_putf(&path, "%s/invoke/" SLICE_FMT "/" SLICE_FMT, d->path, SLICE_ARG(name_service(a)),
              SLICE_ARG(name_handler(a)));
     buf_putf(&uri, "%s://%s%s", tls ? "tls" : "tcp", d->authority,
@@ -507,7 +507,7 @@ int attempt_start(struct invocation *in) {
     r = in->owner->read(in->owner, &in->id, &read_events, &st, &err);
     if (r == 0) {
         set_options(&st);
-        r = open_stream(&st);
+        r = open_stream(&st) < 0; /* 1: st.fail says why */
     } else if (r < 0 && r != RS_EAGAIN && r != RS_ENOENT) {
         (void)start_fails(&st, "RT0006", err.msg);
     }
@@ -520,15 +520,15 @@ int attempt_start(struct invocation *in) {
             end_request(a);
         keep_alive(a);
     } else {
+        in->attempt = NULL;
+        a->in = NULL;
+        attempt_free(a);
         if (r != RS_EAGAIN && r != RS_ENOENT) {
             if (in->attempts == 0)
                 in->retry = inv->schema->defaults.retry;
-            invocation_attempt_failed(in, &st.fail);
+            invocation_attempt_failed(in, &st.fail); /* may free in */
             r = RS_EIO;
         }
-        a->in = NULL;
-        in->attempt = r == RS_EIO ? in->attempt : NULL;
-        attempt_free(a);
     }
     buf_done(&st.state);
     buf_done(&st.journal);

@@ -11,6 +11,7 @@
 #include "invoker/invoker.h"
 #include "loop/loop.h"
 #include "meta/schema.h"
+#include "proto/command.h"
 #include "proto/service.h"
 
 enum invocation_state {
@@ -20,6 +21,11 @@ enum invocation_state {
     INVOCATION_STORING, /* the attempt failed; what it produced is not applied yet */
     INVOCATION_BACKOFF, /* waits for its retry timer */
 };
+
+/* Ids are random or hashes already: any eight bytes of the uuid do. */
+static inline uint64_t invocation_id_hash(const struct invocation_id *id) {
+    return get_u64le(id->raw + 16);
+}
 
 struct invoker {
     struct invoker_params params;
@@ -74,22 +80,22 @@ struct attempt {
     struct timer inactivity, abort;
     uint64_t inactivity_ns, abort_ns;
     char deployment[40];
-    struct slice service; /* of the target; in `names` */
-    struct buf names;
+    struct buf names; /* of the target: service, handler, key one after the other */
+    size_t service_len, handler_len;
     int target_type;
     uint32_t protocol;
     bool pinned;  /* nothing to pin any more */
     bool bidi;    /* notifications go onto the stream */
     bool head_ok; /* 200 and the right content type came */
     bool request_ended;
-    bool terminal;   /* End, Suspension or Error came */
-    bool owner_full; /* bytes are not consumed until the owner is writable */
+    bool terminal; /* End, Suspension or Error came */
     size_t unconsumed;
     uint32_t known_entries; /* entries sent so far: notifications below are not sent again */
-    uint32_t next_command;  /* index of the next command of the SDK */
+    bool ack_wanted;
+    uint32_t ack_upto;     /* with it: the last command that wants one */
+    uint32_t next_command; /* index of the next command of the SDK */
     struct cmd_effect effects[LIMIT_EFFECTS_PER_RECORD];
     size_t n_effects;
-    struct cmd_effect *pending; /* unused */
 };
 
 /* Why an attempt failed. */
@@ -111,9 +117,9 @@ struct attempt_failure {
  * attempt_failed(). */
 int attempt_start(struct invocation *in);
 void attempt_free(struct attempt *a); /* resets the stream */
-void attempt_send(struct attempt *a, uint16_t type, uint16_t flags, struct slice payload);
-void attempt_end_request(struct attempt *a);
-void attempt_consume_held(struct attempt *a);
+void attempt_notify(struct attempt *a, uint16_t type, struct slice payload);
+void attempt_ack(struct attempt *a, uint32_t command_index);
+void attempt_consume_held(struct attempt *a); /* the owner takes effects again */
 /* messages.c */
 /* attempt_message() - one frame of the SDK. Returns 0, or fills @f and returns negative: the attempt failed. */
 int attempt_message(struct attempt *a, uint16_t type, uint16_t flags, struct slice payload, struct attempt_failure *f);

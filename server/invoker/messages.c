@@ -6,6 +6,7 @@
  * state machine. */
 #include "invoker/invoker_internal.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 static int fail(struct attempt *a, struct attempt_failure *f, uint32_t code, const char *doc, const char *fmt, ...)
@@ -34,8 +35,7 @@ void attempt_flush(struct attempt *a) {
 
     a->n_effects = 0;
     if (n && a->in)
-        a->in->owner->effects(a->in->owner, &a->in->id, a->a->effects, n);
-    arena_clear(&a->inv->arena);
+        a->in->owner->effects(a->in->owner, &a->in->id, a->effects, n);
 }
 
 static struct cmd_effect *push(struct attempt *a, uint32_t kind) {
@@ -63,6 +63,13 @@ struct callee {
     struct slice service, handler, key, idempotency_key, scope;
 };
 
+static void derive(struct attempt *a, const struct id_target *t, struct invocation_id *ret) {
+    uint8_t random[ID_RANDOM_BYTES];
+
+    loop_random(a->inv->loop, random, sizeof random);
+    (void)invocation_id_derive(t, loop_wall_ns(a->inv->loop) / 1000000, random, ret);
+}
+
 static int resolve(struct attempt *a, const struct callee *c, struct cmd_call **ret, struct attempt_failure *f) {
     const struct service *s = schema_service(a->inv->schema, c->service);
     const struct schema_handler *h = s ? service_handler(s, c->handler) : NULL;
@@ -86,9 +93,13 @@ static int resolve(struct attempt *a, const struct callee *c, struct cmd_call **
     *t = (struct cmd_target){.type = (uint32_t)h->target_type, .service = c->service, .handler = c->handler};
     if (s->type != SERVICE_PLAIN)
         t->key = c->key.data ? c->key : SLICE_LIT("");
-    invocation_id_for_target(&id, t->type, t->service, t->key, t->handler, c->idempotency_key,
-                             loop_wall_ns(a->inv->loop) / 1000000, loop_random_u64(a->inv->loop),
-                             loop_random_u64(a->inv->loop));
+    derive(a,
+           &(struct id_target){.type = t->type,
+                               .service = t->service,
+                               .key = t->key,
+                               .handler = t->handler,
+                               .idem_key = c->idempotency_key},
+           &id);
     keep = schema_retention(h, c->idempotency_key.len > 0);
     call->id = arena_copy(&a->inv->arena, slice_of(id.raw, sizeof id.raw));
     call->target = t;
@@ -110,10 +121,20 @@ static int resolve_attach(struct attempt *a, const struct sp_attach_invocation *
             return fail(a, f, 400, "RT0017", "bad invocation id '" SLICE_FMT "': %s", SLICE_ARG(m->invocation_id),
                         e.msg);
     } else if (m->workflow) {
-        invocation_id_for_workflow(&id, m->workflow->workflow_name, m->workflow->workflow_key);
+        derive(a,
+               &(struct id_target){.type = TARGET_WORKFLOW_RUN,
+                                   .service = m->workflow->workflow_name,
+                                   .key = m->workflow->workflow_key,
+                                   .handler = SLICE_LIT("run")},
+               &id);
     } else if (m->idempotent) {
-        invocation_id_for_idempotency(&id, m->idempotent->service_name, m->idempotent->service_key,
-                                      m->idempotent->handler_name, m->idempotent->idempotency_key);
+        derive(a,
+               &(struct id_target){.type = m->idempotent->service_key.data ? TARGET_OBJECT_SHARED : TARGET_SERVICE,
+                                   .service = m->idempotent->service_name,
+                                   .key = m->idempotent->service_key,
+                                   .handler = m->idempotent->handler_name,
+                                   .idem_key = m->idempotent->idempotency_key},
+               &id);
     } else {
         return fail(a, f, 571, "RT0012", "an attach command names no target");
     }
@@ -196,13 +217,11 @@ static int resolve_command(struct attempt *a, uint16_t type, struct slice payloa
     }
     case SP_COMPLETE_AWAKEABLE: {
         struct sp_complete_awakeable m;
-        struct invocation_id id;
-        uint32_t index;
-        bool legacy;
+        struct awakeable_id id;
 
         if (sp_complete_awakeable_decode(&m, payload, ar, &e) < 0)
             return malformed(a, f, type, &e);
-        if (awakeable_id_parse(m.awakeable_id, &id, &index, &legacy, &e) < 0)
+        if (awakeable_id_parse(m.awakeable_id, &id, &e) < 0)
             return fail(a, f, 400, "RT0017", "bad awakeable id '" SLICE_FMT "': %s", SLICE_ARG(m.awakeable_id), e.msg);
         return 0;
     }
@@ -273,7 +292,7 @@ static int on_run_completion(struct attempt *a, struct slice payload, struct att
 }
 
 /* The same tree in the log's encoding; the members have the same shape. */
-static const struct cmd_future *future_of(struct arena *ar, const struct sp_future *f) {
+static struct cmd_future *future_of(struct arena *ar, const struct sp_future *f) {
     struct cmd_future *c = arena_new(ar, struct cmd_future);
     struct cmd_future *nested = arena_newn(ar, struct cmd_future, f->n_nested + 1);
 
@@ -304,7 +323,7 @@ static int on_suspension(struct attempt *a, struct slice payload, struct attempt
     struct arena *ar = &a->inv->arena;
     struct sp_suspension m;
     struct cmd_effect *e;
-    const struct cmd_future *future;
+    struct cmd_future *future;
     struct err err = {0};
 
     if (sp_suspension_decode(&m, payload, ar, &err) < 0)
