@@ -82,7 +82,8 @@ void http_client_close(struct http_client *c, void (*done)(void *arg), void *arg
 
 /* http_client_request() - start a request; a connection is taken from the pool or made.
  * Return: 0, @ret is valid until closed() or http_stream_reset(); RS_EINVAL for a head that cannot be sent, RS_EAGAIN
- * too many streams wait, RS_ECLOSED the client is closing. Failure to connect comes as closed(). */
+ * too many streams wait, RS_ECLOSED the client is closing, or what the transport says when it cannot even begin to
+ * connect. Failures later come as closed(). */
 int http_client_request(struct http_client *c, const struct http_client_request *req,
                         const struct http_stream_events *ev, void *arg, struct http_stream **ret,
                         struct err *err) RS_WARN_UNUSED;

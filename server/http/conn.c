@@ -171,6 +171,10 @@ void http_conn_init(struct http_conn *c, struct http_io *io, const rs_transport_
 
 void http_conn_resume(struct http_conn *c) {
     c->paused = false;
+    http_conn_post(c);
+}
+
+void http_conn_post(struct http_conn *c) {
     if (http_conn_open(c))
         post_task(c);
 }

@@ -66,6 +66,7 @@ static inline void http_conn_arm(struct http_conn *c) {
 }
 /* http_conn_resume() - run resumed() and read on in a later turn. */
 void http_conn_resume(struct http_conn *c);
+void http_conn_post(struct http_conn *c); /* the same, but a paused connection stays paused */
 /* http_conn_close() - close it now, unsent output is lost. @code 0 or negative with a message for closed(). */
 void http_conn_close(struct http_conn *c, int code, const char *message);
 static inline bool http_conn_open(const struct http_conn *c) {

@@ -198,6 +198,13 @@ static int on_stream_close(nghttp2_session *h2, int32_t id, uint32_t code, void 
     return 0;
 }
 
+/* An answer that cannot be sent, its head being too long: better a reset than silence. */
+static int on_not_sent(nghttp2_session *h2, const nghttp2_frame *frame, int error, void *arg) {
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        (void)nghttp2_submit_rst_stream(h2, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
+    return 0;
+}
+
 /* ---- answers ---- */
 
 static ssize_t read_body(nghttp2_session *h2, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
@@ -274,6 +281,7 @@ nghttp2_session_callbacks *h2_server_callbacks(void) {
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_not_sent);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
     nghttp2_session_callbacks_set_send_data_callback(cb, send_data);
     return cb;
