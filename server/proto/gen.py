@@ -120,7 +120,9 @@ def header(spec):
         n = f"{p}_{m.name}"
         out += [f"int {n}_decode(struct {n} *ret, struct slice in, struct arena *a, struct err *err) RS_WARN_UNUSED;",
                 f"size_t {n}_size(const struct {n} *m);",
-                f"void {n}_encode(const struct {n} *m, struct buf *out);"]
+                f"void {n}_encode(const struct {n} *m, struct buf *out);",
+                f"extern const struct pb_message {n}_info;"]
+    out += ["", f"#define {p.upper()}_EACH_MESSAGE(X) " + " ".join(f"X({m.name})" for m in spec.messages)]
     return "\n".join(out) + "\n"
 
 
@@ -183,9 +185,10 @@ def reader(m, p):
     n, out = f"{p}_{m.name}", []
     if m.fields:
         out.append(f"static const struct pb_field {n}_fields[] = {{")
-        out += [f'    {{{f.number}, "{f.name}"}},' for f in m.fields]
+        out += [f'    {{{f.number}, "{f.name}", PB_{f.kind.upper()}, PB_{(f.label or "plain").upper()}, '
+                f'{f"&{p}_{f.msg}_info" if f.msg else "NULL"}}},' for f in m.fields]
         out.append("};")
-    out.append(f'static const struct pb_message {n}_info = {{"{m.name}", {f"{n}_fields, {len(m.fields)}" if m.fields else "NULL, 0"}}};')
+    out.append(f'const struct pb_message {n}_info = {{"{m.name}", {f"{n}_fields, {len(m.fields)}" if m.fields else "NULL, 0"}}};')
     out += ["", f"static int {n}_read(struct {n} *m, struct slice in, struct pb_ctx *c) {{",
             "    const uint8_t *p = in.data, *const end = in.data + in.len;", "    uint8_t *unknown_copy = NULL;", "    uint32_t tag = 0;"]
     for f in m.fields:

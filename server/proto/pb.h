@@ -5,6 +5,8 @@
  *     int    P_m_decode(struct P_m *ret, struct slice in, struct arena *a, struct err *err);
  *     size_t P_m_size(const struct P_m *m);
  *     void   P_m_encode(const struct P_m *m, struct buf *out);           appends
+ *     extern const struct pb_message P_m_info;
+ * and P_EACH_MESSAGE(X), which is X(m) for each message.
  *
  * Decoding is strict and copies nothing: slices are views into @in, valid as long as it is; only arrays and nested
  * messages come from @a. @ret is written in any case, but means something only on success. Errors, with the name of
@@ -36,13 +38,19 @@ bool pb_utf8(struct slice s);
 enum pb_problem { PB_OK, PB_TRUNCATED, PB_WIRE_TYPE, PB_NOT_UTF8, PB_RANGE, PB_TOO_DEEP, PB_TOO_BIG };
 enum pb_wire { PB_VARINT = 0, PB_FIXED64 = 1, PB_LEN = 2, PB_FIXED32 = 5 };
 
+/* What a message is made of: for the texts of errors, and for tests that make messages up. */
+enum pb_kind { PB_BYTES, PB_STR, PB_U32, PB_U64, PB_BOOL, PB_MSG };
+enum pb_label { PB_PLAIN, PB_OPT, PB_REP };
+struct pb_message;
 struct pb_field {
     uint32_t number;
     const char *name;
+    uint8_t kind, label;
+    const struct pb_message *message; /* PB_MSG */
 };
 struct pb_message {
     const char *name;
-    const struct pb_field *fields;
+    const struct pb_field *fields; /* in the order of the .def file */
     size_t n;
 };
 
