@@ -73,6 +73,7 @@ static inline void rig_pass(struct rig *g, uint64_t ns) {
         rig_settle(g);
     }
     g->now = until;
+    (void)loop_turn(g->loop); /* the loop reads its clock */
 }
 static inline void rig_on_poisoned(void *arg, const struct err *why) {
     assert_true(why->code < 0);
