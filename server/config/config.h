@@ -41,7 +41,7 @@ enum cfg_role {
     ROLES_ALL = 31
 };
 enum cfg_on_max_attempts { ON_MAX_PAUSE, ON_MAX_KILL };
-enum cfg_listen_mode { LISTEN_UNIX = 1, LISTEN_TCP = 2, LISTEN_ALL = 3 };
+enum cfg_listen_mode { LISTEN_UNIX, LISTEN_TCP, LISTEN_ALL };
 enum cfg_profile_store { STORE_LOG, STORE_META, STORE_DATA, STORE_KINDS };
 
 /* What a section binds and shows. `bind` is final: bind-address, or bind-ip and bind-port after the cascade; every
@@ -109,7 +109,7 @@ struct config {
     } logging;
 
     struct config_retry_default retry; /* default-retry-policy */
-    uint64_t max_retry_attempts;       /* CFG_UNSET */
+    uint64_t max_retry_attempts;       /* CFG_UNLIMITED */
     uint64_t journal_retention_ns, idempotency_retention_ns, workflow_retention_ns;
     uint64_t max_journal_retention_ns, max_idempotency_retention_ns, max_workflow_retention_ns; /* CFG_UNLIMITED */
 
