@@ -50,3 +50,4 @@ int suite_model(struct check *c);
 int suite_contract(struct check *c);
 int suite_durability(struct check *c);
 int suite_faults(struct check *c);
+int suite_stream(struct check *c);

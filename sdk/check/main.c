@@ -21,6 +21,7 @@ static const struct suite {
     {"load", "descriptor, versions, exports, lifecycle", ANY, suite_load, 60},
     {"config", "schema, defaults, refusals", ANY, suite_config, 60},
     {"model", "random operations against a map in memory", STORAGE, suite_model, 120},
+    {"stream", "bytes arrive whatever the sizes and speeds", TRANSPORT, suite_stream, 60},
 };
 
 static void usage(FILE *to) {

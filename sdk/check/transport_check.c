@@ -1,37 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* transport_check.c : ends, servers and instances of transport_check.h. */
-#include <dirent.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "transport_certs.h"
 #include "transport_check.h"
 
-int check_fd_count(void) {
-    DIR *d = opendir("/proc/self/fd");
-    int n = 0;
-
-    if (!d)
-        return -1;
-    while (readdir(d))
-        n++;
-    (void)closedir(d);
-    return n;
-}
-
-int check_open(struct transport_check *t, const rs_plugin *plugin, const rs_node *config, const char *base) {
+int check_open(struct transport_check *t, struct check *c, const rs_node *config, const char *base) {
     rs_error err = {.struct_size = sizeof(err)};
     int r;
 
-    *t = (struct transport_check){.plugin = plugin, .ops = plugin->ops, .config = config};
+    *t = (struct transport_check){.c = c, .plugin = &c->plugin, .ops = &c->ops.transport, .config = config};
     (void)snprintf(t->base, sizeof(t->base), "%s", base);
     transport_host_init(&t->host);
     t->loop = transport_loop_new(&t->host);
-    t->fds = check_fd_count();
-    r = plugin->check(&t->host.host, config, &err);
+    t->fds = process_fds();
+    r = t->plugin->check(&t->host.host, config, &err);
     if (r == RS_OK)
-        r = plugin->init(&t->host.host, config, &t->self, &err);
+        r = t->plugin->init(&t->host.host, config, &t->self, &err);
     if (r < 0) {
         transport_fault(&t->host, err.msg);
         transport_host_done(&t->host);
@@ -65,7 +56,7 @@ int check_close(struct transport_check *t) {
         transport_fault(&t->host, "a timer leaked");
     if (t->host.charged)
         transport_fault(&t->host, "charged bytes were not given back");
-    if (check_fd_count() != t->fds)
+    if (process_fds() != t->fds)
         transport_fault(&t->host, "a descriptor leaked");
     transport_host_done(&t->host);
     return t->host.fault[0] ? -1 : 0;
@@ -303,4 +294,96 @@ void check_fill(unsigned char *buf, size_t len, unsigned seed) {
         x ^= x << 5;
         buf[i] = (unsigned char)x;
     }
+}
+
+unsigned check_port(const char *uri) {
+    const char *colon = strrchr(uri, ':');
+
+    return colon ? (unsigned)strtoul(colon + 1, NULL, 10) : 0;
+}
+
+int check_raw_socket(unsigned port) {
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
+
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (fd < 0)
+        return -1;
+    r = port ? connect(fd, (struct sockaddr *)&sa, sizeof(sa)) : bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+    if (r == 0)
+        return fd;
+    (void)close(fd);
+    return -1;
+}
+
+unsigned check_raw_port(int fd) {
+    struct sockaddr_in sa = {.sin_family = AF_INET};
+    socklen_t len = sizeof(sa);
+
+    return getsockname(fd, (struct sockaddr *)&sa, &len) == 0 ? ntohs(sa.sin_port) : 0;
+}
+
+rs_node *check_config(struct check *c) {
+    rs_error err = {.struct_size = sizeof(err)};
+    rs_node *config = node_parse("{}", 2, &err);
+    char path[512];
+
+    if (!config)
+        return NULL;
+    for (size_t i = 0; i < node_count(c->config); i++)
+        if (node_kind(node_child(c->config, i)) == NODE_SCALAR)
+            (void)node_set(config, node_key_at(c->config, i), node_scalar(node_child(c->config, i)));
+    if (node_count(config) > 0 || !strstr(c->plugin.config_schema, "\"ca-file\""))
+        return config;
+    if (certs_make(c->dir, "ca", NULL, "check ca", NULL, -3600, 3600) < 0 ||
+        certs_make(c->dir, "node", "ca", "node", "DNS:node.example,DNS:localhost,IP:127.0.0.1", -3600, 3600) < 0) {
+        node_free(config);
+        return NULL;
+    }
+    (void)snprintf(path, sizeof(path), "%s/ca.pem", c->dir);
+    (void)node_set(config, "ca-file", path);
+    (void)snprintf(path, sizeof(path), "%s/node.pem", c->dir);
+    (void)node_set(config, "cert-file", path);
+    (void)snprintf(path, sizeof(path), "%s/node.key", c->dir);
+    (void)node_set(config, "key-file", path);
+    (void)node_set(config, "client-auth", "require");
+    return config;
+}
+
+static void run_test(struct check *c, const rs_node *config, const char *scheme, const struct transport_test *test) {
+    struct transport_check t;
+    char base[96];
+    int r;
+
+    if (strcmp(scheme, "unix") == 0)
+        (void)snprintf(base, sizeof(base), "unix:%s/socket", c->dir);
+    else
+        (void)snprintf(base, sizeof(base), "%s://127.0.0.1:0", scheme);
+    if (check_open(&t, c, config, base) < 0) {
+        (void)tap_ok(c->tap, false, "%s: the plugin starts", scheme);
+        tap_diag("%s", t.host.fault);
+        return;
+    }
+    r = test->run(&t);
+    if (r == CHECK_SKIP)
+        tap_skip(c->tap, test->name, "does not apply");
+    else if (!tap_ok(c->tap, r == 0, "%s: %s", scheme, test->name))
+        tap_diag("line %d; %s", r, t.host.fault);
+    if (r != 0 && r != CHECK_SKIP)
+        exit(1); /* what the test left open cannot be taken apart */
+    if (!tap_ok(c->tap, check_close(&t) == 0, "%s: %s: nothing leaks, no callback is out of place", scheme, test->name))
+        tap_diag("%s", t.host.fault);
+}
+
+void check_tests(struct check *c, const struct transport_test *tests, size_t n) {
+    char schemes[64], *save = NULL;
+    rs_node *config = check_config(c);
+
+    if (!tap_ok(c->tap, config != NULL, "a configuration can be made"))
+        return;
+    (void)snprintf(schemes, sizeof(schemes), "%s", c->ops.transport.schemes);
+    for (char *scheme = strtok_r(schemes, ",", &save); scheme; scheme = strtok_r(NULL, ",", &save))
+        for (size_t i = 0; i < n; i++)
+            run_test(c, config, scheme, &tests[i]);
+    node_free(config);
 }

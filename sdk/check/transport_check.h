@@ -2,9 +2,11 @@
 /* transport_check.h : what the transport suites share: a plugin under test, and connections that record what happens.
  */
 #pragma once
+#include "check.h"
 #include "transport_host.h"
 
 struct transport_check {
+    struct check *c;
     struct transport_host host;
     const rs_plugin *plugin;
     const rs_transport_ops *ops;
@@ -13,7 +15,7 @@ struct transport_check {
     rs_loop *loop;
     char base[96]; /* URI to listen on: port 0, or a socket file of this run */
     unsigned stopped;
-    int fds; /* open before init */
+    unsigned fds; /* open before init */
 };
 
 /* One end of a connection. */
@@ -44,8 +46,26 @@ struct server {
     unsigned next;
 };
 
-/* The instance. config lives as long as t. base: see struct. Nonzero: reported as a failed check. */
-int check_open(struct transport_check *t, const rs_plugin *plugin, const rs_node *config, const char *base);
+/* Runs the tests for every scheme of the plugin, each with an instance of its own, which is closed and searched for
+ * leaks and breaches of the contract afterwards. */
+struct transport_test {
+    const char *name;                      /* a sentence, as reported */
+    int (*run)(struct transport_check *t); /* 0: passed; CHECK_SKIP: does not apply; else the line that failed */
+};
+void check_tests(struct check *c, const struct transport_test *tests, size_t n);
+/* The configuration for ordinary tests: --config, else one with certificates made in c->dir when the plugin takes them.
+ * The caller frees it with node_free(). NULL: it could not be made. */
+rs_node *check_config(struct check *c);
+
+/* In a test: leave it with the number of the line when cond does not hold. */
+#define EXPECT(cond)                                                                                                   \
+    do {                                                                                                               \
+        if (!(cond))                                                                                                   \
+            return __LINE__;                                                                                           \
+    } while (0)
+
+/* The instance. config lives as long as t. base: see struct. Negative: t->host.fault says why. */
+int check_open(struct transport_check *t, struct check *c, const rs_node *config, const char *base);
 /* Stop and free; checks that nothing leaked. Returns 0, or -1 with t->host.fault set. */
 int check_close(struct transport_check *t);
 
@@ -67,4 +87,8 @@ int check_send(struct end *e, const void *data, size_t len);
 /* Turns until e read len bytes in all. */
 int check_received(struct end *e, size_t len);
 void check_fill(unsigned char *buf, size_t len, unsigned seed);
-int check_fd_count(void);
+/* The port of "scheme://host:port"; 0: none. */
+unsigned check_port(const char *uri);
+/* A plain TCP socket on 127.0.0.1: connected to port, or (port 0) bound, not listening; fd, or -1. */
+int check_raw_socket(unsigned port);
+unsigned check_raw_port(int fd);
