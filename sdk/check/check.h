@@ -51,3 +51,5 @@ int suite_contract(struct check *c);
 int suite_durability(struct check *c);
 int suite_faults(struct check *c);
 int suite_stream(struct check *c);
+int suite_connect(struct check *c);
+int suite_lifecycle(struct check *c);

@@ -22,6 +22,8 @@ static const struct suite {
     {"config", "schema, defaults, refusals", ANY, suite_config, 60},
     {"model", "random operations against a map in memory", STORAGE, suite_model, 120},
     {"stream", "bytes arrive whatever the sizes and speeds", TRANSPORT, suite_stream, 60},
+    {"connect", "what cannot be dialled or bound is refused", TRANSPORT, suite_connect, 60},
+    {"lifecycle", "threads, callbacks, limits of the host, stop", TRANSPORT, suite_lifecycle, 60},
 };
 
 static void usage(FILE *to) {
