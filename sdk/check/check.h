@@ -53,3 +53,4 @@ int suite_faults(struct check *c);
 int suite_stream(struct check *c);
 int suite_connect(struct check *c);
 int suite_lifecycle(struct check *c);
+int suite_tls(struct check *c);

@@ -4,8 +4,11 @@
 #ifdef HAVE_OPENSSL
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static X509 *read_cert(const char *dir, const char *name) {
     char path[512];
@@ -98,6 +101,62 @@ int certs_sha256(const char *dir, const char *name, uint8_t ret[32]) {
     return ok ? 0 : -1;
 }
 
+int certs_lock_key(const char *dir, const char *name) {
+    unsigned char pass[] = "secret";
+    EVP_PKEY *key = read_key(dir, name);
+    char path[512];
+    FILE *f;
+    int ok;
+
+    (void)snprintf(path, sizeof(path), "%s/%s.key", dir, name);
+    f = key ? fopen(path, "we") : NULL;
+    ok = f && PEM_write_PrivateKey(f, key, EVP_aes_256_cbc(), pass, sizeof(pass) - 1, NULL, NULL) == 1;
+    if (f)
+        ok = fclose(f) == 0 && ok;
+    EVP_PKEY_free(key);
+    return ok ? 0 : -1;
+}
+
+struct raw_tls {
+    SSL_CTX *ctx;
+    SSL *ssl;
+};
+
+struct raw_tls *raw_tls_connect(int fd, int max_version, void (*alive)(void *arg), void *arg) {
+    struct raw_tls *r = calloc(1, sizeof(*r));
+    int done = 0;
+
+    if (!r)
+        abort();
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    r->ctx = SSL_CTX_new(TLS_client_method());
+    (void)SSL_CTX_set_max_proto_version(r->ctx, max_version == 12 ? TLS1_2_VERSION : TLS1_3_VERSION);
+    r->ssl = SSL_new(r->ctx);
+    (void)SSL_set_fd(r->ssl, fd);
+    for (int i = 0; i < 2000 && done != 1; i++) {
+        int e;
+        done = SSL_connect(r->ssl);
+        e = SSL_get_error(r->ssl, done);
+        if (done != 1 && e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE)
+            break;
+        alive(arg);
+    }
+    if (done == 1)
+        return r;
+    raw_tls_cut(r);
+    return NULL;
+}
+
+int raw_tls_write(struct raw_tls *r, const void *data, int len) {
+    return SSL_write(r->ssl, data, len) == len ? 0 : -1;
+}
+
+void raw_tls_cut(struct raw_tls *r) {
+    SSL_free(r->ssl);
+    SSL_CTX_free(r->ctx);
+    free(r);
+}
+
 #else
 int certs_make(const char *dir, const char *name, const char *issuer, const char *common_name, const char *san,
                int64_t from_s, int64_t until_s) {
@@ -116,5 +175,30 @@ int certs_sha256(const char *dir, const char *name, uint8_t ret[32]) {
     (void)name;
     (void)ret;
     return -1;
+}
+
+int certs_lock_key(const char *dir, const char *name) {
+    (void)dir;
+    (void)name;
+    return -1;
+}
+
+struct raw_tls *raw_tls_connect(int fd, int max_version, void (*alive)(void *arg), void *arg) {
+    (void)fd;
+    (void)max_version;
+    (void)alive;
+    (void)arg;
+    return NULL;
+}
+
+int raw_tls_write(struct raw_tls *r, const void *data, int len) {
+    (void)r;
+    (void)data;
+    (void)len;
+    return -1;
+}
+
+void raw_tls_cut(struct raw_tls *r) {
+    (void)r;
 }
 #endif

@@ -168,7 +168,7 @@ int check_connect(struct transport_check *t, struct end *e, const char *uri, con
     if (!e->loop)
         e->loop = t->loop;
     t->host.in_op++;
-    r = t->ops->connect(t->self, e->loop, uri, opts, &end_events, e, &e->conn, &err);
+    r = t->ops->connect(e->self ? e->self : t->self, e->loop, uri, opts, &end_events, e, &e->conn, &err);
     t->host.in_op--;
     if (r < 0) {
         (void)snprintf(e->error, sizeof(e->error), "%s", err.msg);

@@ -21,6 +21,7 @@ struct transport_check {
 /* One end of a connection. */
 struct end {
     struct transport_check *t;
+    void *self;    /* dial with this instance; NULL: t->self */
     rs_conn *conn; /* NULL after closed() */
     rs_loop *loop;
     unsigned ready, readable, writable, closed;
