@@ -106,6 +106,9 @@ static int parse_service(struct deployment *dep, const json_t *o, const struct s
               : strcmp(ty, "WORKFLOW") == 0     ? SERVICE_WORKFLOW
                                                 : SERVICE_PLAIN;
     s->revision = (uint32_t)json_integer_value(json_object_get(o, "revision"));
+    s->retry = d->retry;
+    retry_of(o, &s->retry);
+    s->defaults = d;
     s->is_public = !json_is_true(json_object_get(o, "ingressPrivate"));
     s->n_handlers = json_array_size(handlers);
     s->handlers = xnewn(struct schema_handler, s->n_handlers + 1);
@@ -220,7 +223,7 @@ int schema_parse(struct slice value, uint64_t version, const struct schema_defau
     s->deployments = xnewn(struct deployment, json_array_size(deployments) + 1);
     json_array_foreach(deployments, i, o) {
         s->n_deployments = i + 1;
-        r = parse_deployment(o, d, &s->deployments[i], err);
+        r = parse_deployment(o, &s->defaults, &s->deployments[i], err);
         if (r < 0)
             goto out;
     }

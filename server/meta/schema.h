@@ -52,6 +52,8 @@ struct service {
     enum service_type type;
     uint32_t revision;
     bool is_public;
+    struct retry_policy retry;              /* service, then server */
+    const struct schema_defaults *defaults; /* of the server */
     struct deployment *deployment;
     struct schema_handler *handlers;
     size_t n_handlers;
