@@ -33,12 +33,12 @@ struct cfg_replication {
 };
 
 enum cfg_role {
-    ROLE_HTTP_INGRESS = 1,
-    ROLE_ADMIN = 2,
-    ROLE_WORKER = 4,
-    ROLE_LOG_SERVER = 8,
-    ROLE_METADATA_SERVER = 16,
-    ROLES_ALL = 31
+    CFG_ROLE_HTTP_INGRESS = 1,
+    CFG_ROLE_ADMIN = 2,
+    CFG_ROLE_WORKER = 4,
+    CFG_ROLE_LOG_SERVER = 8,
+    CFG_ROLE_METADATA_SERVER = 16,
+    CFG_ROLES_ALL = 31
 };
 enum cfg_on_max_attempts { ON_MAX_PAUSE, ON_MAX_KILL };
 enum cfg_listen_mode { LISTEN_UNIX, LISTEN_TCP, LISTEN_ALL };

@@ -340,11 +340,11 @@ static int finish_roles(struct config *c, struct err *err) {
 
     (void)err;
     if (!asked)
-        c->ingress.enabled = (c->roles & (ROLE_HTTP_INGRESS | ROLE_WORKER)) != 0;
+        c->ingress.enabled = (c->roles & (CFG_ROLE_HTTP_INGRESS | CFG_ROLE_WORKER)) != 0;
     if (!c->ingress.enabled)
-        c->roles &= ~(unsigned)ROLE_HTTP_INGRESS;
+        c->roles &= ~(unsigned)CFG_ROLE_HTTP_INGRESS;
     else
-        c->roles |= ROLE_HTTP_INGRESS;
+        c->roles |= CFG_ROLE_HTTP_INGRESS;
     if (!c->roles)
         return cfg_error(err, given(c, "ingress.enabled"),
                          "the only role of this node is http-ingress, and it is switched off");
