@@ -206,7 +206,7 @@ static void handshake(struct rs_conn *c) {
 void sockets_conn_timeout(void *arg) {
     struct rs_conn *c = arg;
 
-    c->timer = NULL; /* one shot: the handle ended with this call */
+    timer_end(c);
     if (c->state == SOCKETS_DIALLING) {
         sockets_dial_timeout(c);
     } else if (c->state == SOCKETS_HANDSHAKE) {

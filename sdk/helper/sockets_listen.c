@@ -257,6 +257,7 @@ void sockets_listeners_stop(struct sockets *s) {
 static void accept_again(void *arg) {
     struct rs_listener *l = arg;
 
+    l->self->host->timer_stop(l->timer);
     l->timer = NULL;
     l->self->host->watch_set(l->watch, RS_WATCH_READ);
 }

@@ -82,11 +82,13 @@ struct rs_host { /* services the host lends; valid until fini() returns */
                 void *arg);                                  /* run on a blocking pool; fn posts its result itself */
     int (*mem_charge)(const rs_host *, int64_t delta_bytes); /* RS_ENOMEM: over budget */
     int (*post)(rs_loop *, rs_fn fn, void *arg);             /* any thread; fn runs on the loop, in post order */
+    /* Watches and timers: on the loop's own thread. events may be 0: the watch sleeps until watch_set(). */
     int (*watch)(rs_loop *, int fd, uint32_t events, rs_watch_fn fn, void *arg, rs_watch **ret);
-    void (*watch_set)(rs_watch *, uint32_t events); /* watch, timer and their ends: on the loop's own thread */
-    void (*unwatch)(rs_watch *);                    /* no callback after return */
+    void (*watch_set)(rs_watch *, uint32_t events);
+    void (*unwatch)(rs_watch *); /* before fd is closed; no callback after return; also inside fn */
+    /* One shot. Every timer is ended by timer_stop(), once: before fn is called, or inside fn. */
     int (*timer)(rs_loop *, uint64_t delay_ns, rs_fn fn, void *arg, rs_timer **ret);
-    void (*timer_stop)(rs_timer *);
+    void (*timer_stop)(rs_timer *);                                  /* no callback after return */
     const rs_node *(*node_get)(const rs_node *map, const char *key); /* NULL: absent */
     const rs_node *(*node_at)(const rs_node *list, size_t i);        /* NULL: past the end */
     int (*node_str)(const rs_node *, const char **ret, rs_error *);
