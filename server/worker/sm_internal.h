@@ -138,6 +138,13 @@ int journal_append_command(struct apply *ap, struct inv *inv, uint32_t type, con
 int journal_notify(struct apply *ap, struct inv *inv, uint32_t type, const struct sp_notification *n);
 int journal_complete(struct apply *ap, struct inv *inv, uint32_t type, uint32_t completion_id, const struct cmd_result *result);
 void journal_event(struct apply *ap, struct inv *inv, const struct cmd_event *event);
+/* journal_paste_*() - an entry copied from another journal: stored and indexed, without its effect. */
+void journal_paste_command(struct apply *ap, struct inv *inv, struct journal_entry *e);
+void journal_paste_notification(struct apply *ap, struct inv *inv, struct journal_entry *e, const struct sp_notification_id *id,
+                                enum sp_result_kind kind);
+/* notification_set_result() - value, failure or void, as the type of the notification allows. */
+void notification_set_result(struct apply *ap, struct sp_notification *n, uint32_t type, const struct cmd_result *result);
+int delete_prefix(struct apply *ap, struct slice prefix); /* every row whose key begins with it */
 int journal_delete(struct apply *ap, struct inv *inv); /* all rows; lengths become 0 */
 /* journal_index() - register the completion ids of the command at @index that are answered later. */
 void journal_index_completion(struct apply *ap, struct inv *inv, uint32_t completion_id, uint32_t index, uint32_t type);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off */
 /* worker/tables.h : the rows of a partition: layout of keys and values, and readers for leader, invoker and SQL.
  *
  * One storage table per partition. Keys begin with one byte, the logical table; integers in keys are big-endian, so
@@ -8,32 +9,49 @@
  * in the order of the key, the full strings, each behind a u32 length (L below; nothing when all strings are short).
  *
  *   table          key after the table byte             value after the version byte
- *   01 fsm         var u8                               0 hot: applied lsn u64, self epoch u64, self seq u64, next
- * inbox seq u64, outbox head u64 (first row), outbox tail u64 (next seq), local rows u64 1 format: format version u32,
- * features u64, min version bytes 2 durable point: lsn u64, time ms u64 3 leader: epoch u64, first key u64, last key
- * u64, node bytes 02 dedup       kind u8 (2 partition, 3 producer),   last applied seq u64 producer (8 or 16 bytes) 03
- * invoked     id                                   nothing: index of the rows of 10 with status invoked 04 expiry time
- * ms u64, kind u8, id             nothing: completed rows by the time they may be purged (kind: enum expiry_kind) 05
- * timer       time ms u64, kind u8, id,            nothing completion id u32 (0: none) 06 outbox      seq u64 command
- * kind u16, partition key of the target u64, command (as in a record) 10 status      id hot header, rewritten by every
- * record that touches the invocation: status u8, target type u8, protocol u8, flags u8 (1 random seed stored), journal
- * length u32, commands u32, events u32, output index u32 (0: none), created, modified, inboxed, scheduled, running,
- * completed ms u64 (0: never), execution time ms u64, completion, journal retention ms u64, inbox seq u64, random seed
- * u64, deployment length u8 + bytes, future length u32 + bytes (cmd_future), sinks: u32 count, each type u8 (1 ingress:
- * request id 16; 2 partition: caller id 24, completion id u32) 11 body        id                                   cold
- * body, written once: cmd_invocation_body 12 journal     id, 0, index u32                     entry: flags u8 (1
- * command), type u16, appended ms u64, side length u32, side record (cmd_call), protobuf message id, 1, completion id
- * u32             entry index of the command u32, its type u16 id, 2, kind u8, u32 | name S         entry index of the
- * first notification with this id u32, variant u8, L id, 3, lsn u64, n u16                after entry index u32,
- * appended ms u64, cmd_event 13 result      id                                   of a completed invocation: cmd_result
+ *   01 fsm         var u8                               0 hot: applied lsn u64, self epoch u64, self seq u64, next inbox
+ *                                                         seq u64, outbox head u64 (first row), outbox tail u64 (next
+ *                                                         seq), rows for local targets u64
+ *                                                       1 format: format version u32, features u64, min version bytes
+ *                                                       2 durable point: lsn u64, time ms u64
+ *                                                       3 leader: epoch u64, first key u64, last key u64, node bytes
+ *   02 dedup       kind u8 (2 partition, 3 producer),   last applied seq u64
+ *                  producer (8 or 16 bytes)
+ *   03 invoked     id                                   nothing: index of the rows of 10 with status invoked
+ *   04 expiry      time ms u64, kind u8, id             nothing: completed rows by the time they may be purged (kind:
+ *                                                         enum expiry_kind)
+ *   05 timer       time ms u64, kind u8, id,            nothing
+ *                  completion id u32 (0: none)
+ *   06 outbox      seq u64                              command kind u16, partition key of the target u64, command (as in
+ *                                                         a record)
+ *   10 status      id                                   hot header, rewritten by each record that touches the invocation:
+ *                                                         status u8, target type u8, protocol u8, flags u8 (1 random seed
+ *                                                         stored), journal length u32, commands u32, events u32, output
+ *                                                         index u32 (0: none); created, modified, inboxed, scheduled,
+ *                                                         running, completed ms u64 (0: never); execution time ms u64;
+ *                                                         completion, journal retention ms u64; inbox seq u64; random
+ *                                                         seed u64; deployment: length u8, bytes; future: length u32,
+ *                                                         cmd_future; sinks: count u32, each type u8 (1 ingress: request
+ *                                                         id 16; 2 partition: caller id 24, completion id u32)
+ *   11 body        id                                   cold body, written once: cmd_invocation_body
+ *   12 journal     id, 0, index u32                     entry: flags u8 (1 command), type u16, appended ms u64, side
+ *                                                         length u32, side record (cmd_call), protobuf message
+ *                  id, 1, completion id u32             entry index of the command u32, its type u16; only of commands
+ *                                                         that are answered later
+ *                  id, 2, kind u8, u32 | name S         L, entry index u32 of the first notification with this id,
+ *                                                         variant u8
+ *                  id, 3, lsn u64, n u16                event: after entry index u32, appended ms u64, cmd_event
+ *   13 result      id                                   of a completed invocation: cmd_result
  *   20 lock        pk, scope S, service S, key S        L, id of the holder 24, length of the inbox u32
- *   21 inbox       as lock, seq u64                     L, kind u8 (1 invocation: id 24; 2 state patch:
- * cmd_patch_state) 22 state       as lock, state key S                 L, the bytes 23 promise     as lock, name S L,
- * state u8 (0 open: n * (id 24, completion id u32); 1 completed: cmd_result)
+ *   21 inbox       as lock, seq u64                     L, kind u8 (1 invocation: id 24; 2 state patch: cmd_patch_state)
+ *   22 state       as lock, state key S                 L, the bytes
+ *   23 promise     as lock, name S                      L, state u8 (0 open: n * (id 24, completion id u32);
+ *                                                         1 completed: cmd_result)
  *
  * Readers take a struct sm_reader, so they work over the overlay, over a view and over a test's map. Slices they hand
  * out are valid as long as the reader says for get, and until the callback returns for scans. A callback returns 0 to
  * go on; anything else stops the scan and is returned. All of them may return RS_EAGAIN (cold) and RS_ECORRUPT. */
+/* clang-format on */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
