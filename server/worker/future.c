@@ -148,7 +148,8 @@ static struct cmd_future rest_of(const struct frame *fr) {
     };
 }
 
-int future_eval(const struct cmd_future *f, future_lookup_fn lookup, void *arg, struct arena *a, struct cmd_future *ret) {
+int future_eval(const struct cmd_future *f, future_lookup_fn lookup, void *arg, struct arena *a,
+                struct cmd_future *ret) {
     struct eval e = {.lookup = lookup, .arg = arg, .a = a};
     struct frame *top = NULL;
     int r = push(&e, f, &top);

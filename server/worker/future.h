@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker/future.h : what a suspended invocation waits for: evaluation and pruning of future trees (execution.md §11). */
+/* worker/future.h : what a suspended invocation waits for: evaluation and pruning of future trees (execution.md §11).
+ */
 #pragma once
 #include "base/arena.h"
 #include "proto/command.gen.h"
@@ -22,4 +23,5 @@ typedef int (*future_lookup_fn)(void *arg, enum notification_kind kind, uint32_t
  * Return: 1 resume; 0 still pending, and *ret is @f without the children that no longer matter (in @a, strings borrowed
  * from @f): none of its leaves is there, so that later notifications can be evaluated alone. A future without any leaf
  * resumes: nothing could ever wake it. Negative: from @lookup. No recursion. */
-int future_eval(const struct cmd_future *f, future_lookup_fn lookup, void *arg, struct arena *a, struct cmd_future *ret);
+int future_eval(const struct cmd_future *f, future_lookup_fn lookup, void *arg, struct arena *a,
+                struct cmd_future *ret);

@@ -53,8 +53,8 @@ static enum sm_outcome patch_deployment(const struct cmd_deployment_patch *p, st
         return SM_CANNOT_CHANGE_DEPLOYMENT;
     if (p->outcome == PATCH_NOT_FOUND)
         return SM_DEPLOYMENT_NOT_FOUND;
-    if (p->outcome != PATCH_USE || h->protocol < p->min_protocol || h->protocol > p->max_protocol || !p->deployment.len ||
-        p->deployment.len > 255)
+    if (p->outcome != PATCH_USE || h->protocol < p->min_protocol || h->protocol > p->max_protocol ||
+        !p->deployment.len || p->deployment.len > 255)
         return SM_INCOMPATIBLE_DEPLOYMENT;
     h->deployment = p->deployment; /* the protocol stays */
     return SM_OK;
@@ -135,7 +135,8 @@ static void copy_entry(struct copy *c, const struct journal_entry *e) {
 
 static void add_missing(struct copy *c, uint32_t id) {
     if (c->n_missing == c->cap_missing) {
-        uint32_t *more = arena_alloc(c->ap->a, (c->cap_missing = c->cap_missing ? c->cap_missing * 2 : 16) * sizeof *more);
+        uint32_t *more =
+            arena_alloc(c->ap->a, (c->cap_missing = c->cap_missing ? c->cap_missing * 2 : 16) * sizeof *more);
 
         if (c->n_missing)
             memcpy(more, c->missing, c->n_missing * sizeof *more);
@@ -249,7 +250,9 @@ static int restart(struct apply *ap, struct inv *old, const struct cmd_restart *
         .protocol = h.protocol,
         .deployment = h.deployment,
         .has_random_seed = m->from > 0,
-        .random_seed = m->from == 0 ? 0 : h.has_random_seed ? h.random_seed : invocation_id_seed(&old->id),
+        .random_seed = m->from == 0        ? 0
+                       : h.has_random_seed ? h.random_seed
+                                           : invocation_id_seed(&old->id),
         .created_ms = ap->now_ms,
         .completion_retention_ms = h.completion_retention_ms,
         .journal_retention_ms = h.journal_retention_ms,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker/sm_commands.c : what the commands of an SDK do, each in the step that stores it (execution.md §9.4). A message
- * that does not decode has no effect: the invoker checked it before it was proposed, and every replica sees the same. */
+ * that does not decode has no effect: the invoker checked it before it was proposed, and every replica sees the same.
+ */
 #include "worker/sm_internal.h"
 
 struct command {
@@ -15,7 +16,8 @@ struct command {
 #define DECODE(c, name, m) (sp_##name##_decode((m), (c)->payload, (c)->ap->a, NULL) == 0)
 
 static int skipped(const struct command *c) {
-    LOG_WARN("a command that does not decode has no effect", F_LSN("lsn", c->ap->lsn), F_STR("type", sp_type_name((uint16_t)c->type)));
+    LOG_WARN("a command that does not decode has no effect", F_LSN("lsn", c->ap->lsn),
+             F_STR("type", sp_type_name((uint16_t)c->type)));
     return 0;
 }
 
@@ -86,7 +88,8 @@ static int get_lazy_state_keys(struct command *c) {
         list[i] = l.items[i].key;
     keys.keys = list;
     keys.n_keys = l.n;
-    n = (struct sp_notification){.has_completion_id = true, .completion_id = m.result_completion_id, .state_keys = &keys};
+    n = (struct sp_notification){
+        .has_completion_id = true, .completion_id = m.result_completion_id, .state_keys = &keys};
     return journal_notify(c->ap, c->inv, SP_GET_LAZY_STATE_KEYS_COMPLETION, &n);
 }
 
@@ -294,8 +297,8 @@ static int promise(struct command *c) {
     default:
         if (!DECODE(c, complete_promise, &complete))
             return skipped(c);
-        return promise_complete(c->ap, c->inv, complete.key,
-                                result_of(c->ap, complete.value, complete.failure), complete.result_completion_id);
+        return promise_complete(c->ap, c->inv, complete.key, result_of(c->ap, complete.value, complete.failure),
+                                complete.result_completion_id);
     }
 }
 

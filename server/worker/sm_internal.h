@@ -67,7 +67,7 @@ struct apply {
     struct inv *invs, **invs_tail;
     struct inv *buckets[INV_BUCKETS];
     struct message *queue, **queue_tail;
-    unsigned direct;  /* messages put into the queue so far */
+    unsigned direct;   /* messages put into the queue so far */
     uint16_t n_events; /* of this record */
 };
 
@@ -113,8 +113,8 @@ int inv_invoke(struct apply *ap, struct inv *inv); /* status Invoked and the act
 void inv_add_sink(struct apply *ap, struct inv *inv, const struct inv_sink *sink);
 bool sink_of(const struct cmd_sink *sink, struct inv_sink *ret);
 /* inv_answer() - the result for one waiting party. @not_ready: of a get-output that does not wait. */
-int inv_answer(struct apply *ap, const struct invocation_id *id, const struct inv_sink *sink, const struct cmd_result *result,
-               bool not_ready, uint64_t expiry_ms);
+int inv_answer(struct apply *ap, const struct invocation_id *id, const struct inv_sink *sink,
+               const struct cmd_result *result, bool not_ready, uint64_t expiry_ms);
 int inv_answer_all(struct apply *ap, struct inv *inv, const struct cmd_result *result);
 struct cmd_result *failure_result(struct apply *ap, uint32_t code, const char *message);
 
@@ -133,19 +133,22 @@ int invoke_start_or_queue(struct apply *ap, struct inv *inv); /* §8.3 steps 3 a
 /* sm_journal.c */
 int apply_invoker_effect(struct apply *ap, const struct cmd_invoker_effect *m);
 int apply_response(struct apply *ap, const struct cmd_response *m);
-int journal_append_command(struct apply *ap, struct inv *inv, uint32_t type, const struct cmd_call *call, struct slice payload);
+int journal_append_command(struct apply *ap, struct inv *inv, uint32_t type, const struct cmd_call *call,
+                           struct slice payload);
 /* journal_notify() - append, unless one with this id is there; wakes or forwards. Of an invocation in flight. */
 int journal_notify(struct apply *ap, struct inv *inv, uint32_t type, const struct sp_notification *n);
-int journal_complete(struct apply *ap, struct inv *inv, uint32_t type, uint32_t completion_id, const struct cmd_result *result);
+int journal_complete(struct apply *ap, struct inv *inv, uint32_t type, uint32_t completion_id,
+                     const struct cmd_result *result);
 void journal_event(struct apply *ap, struct inv *inv, const struct cmd_event *event);
 /* journal_paste_*() - an entry copied from another journal: stored and indexed, without its effect. */
 void journal_paste_command(struct apply *ap, struct inv *inv, struct journal_entry *e);
-void journal_paste_notification(struct apply *ap, struct inv *inv, struct journal_entry *e, const struct sp_notification_id *id,
-                                enum sp_result_kind kind);
+void journal_paste_notification(struct apply *ap, struct inv *inv, struct journal_entry *e,
+                                const struct sp_notification_id *id, enum sp_result_kind kind);
 /* notification_set_result() - value, failure or void, as the type of the notification allows. */
-void notification_set_result(struct apply *ap, struct sp_notification *n, uint32_t type, const struct cmd_result *result);
+void notification_set_result(struct apply *ap, struct sp_notification *n, uint32_t type,
+                             const struct cmd_result *result);
 int delete_prefix(struct apply *ap, struct slice prefix); /* every row whose key begins with it */
-int journal_delete(struct apply *ap, struct inv *inv); /* all rows; lengths become 0 */
+int journal_delete(struct apply *ap, struct inv *inv);    /* all rows; lengths become 0 */
 /* journal_index() - register the completion ids of the command at @index that are answered later. */
 void journal_index_completion(struct apply *ap, struct inv *inv, uint32_t completion_id, uint32_t index, uint32_t type);
 
@@ -184,7 +187,8 @@ int state_list(struct apply *ap, const struct object_key *o, bool values, struct
 /* sm_promise.c */
 int promise_get(struct apply *ap, struct inv *inv, struct slice name, uint32_t completion_id);
 int promise_peek(struct apply *ap, struct inv *inv, struct slice name, uint32_t completion_id);
-int promise_complete(struct apply *ap, struct inv *inv, struct slice name, const struct cmd_result *result, uint32_t completion_id);
+int promise_complete(struct apply *ap, struct inv *inv, struct slice name, const struct cmd_result *result,
+                     uint32_t completion_id);
 int promise_delete_all(struct apply *ap, const struct object_key *o);
 
 /* sm_timer.c */

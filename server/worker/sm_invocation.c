@@ -196,13 +196,14 @@ static struct cmd_result keep_result(struct apply *ap, const struct cmd_result *
     return kept;
 }
 
-int inv_answer(struct apply *ap, const struct invocation_id *id, const struct inv_sink *sink, const struct cmd_result *result,
-               bool not_ready, uint64_t expiry_ms) {
+int inv_answer(struct apply *ap, const struct invocation_id *id, const struct inv_sink *sink,
+               const struct cmd_result *result, bool not_ready, uint64_t expiry_ms) {
     struct cmd_response *m;
     struct sm_action *a;
 
     if (sink->type == SINK_INGRESS) {
-        struct cmd_result kept = keep_result(ap, not_ready ? failure_result(ap, 470, "the response is not ready yet") : result);
+        struct cmd_result kept =
+            keep_result(ap, not_ready ? failure_result(ap, 470, "the response is not ready yet") : result);
 
         a = act(ap, SM_ACTION_INGRESS_RESPONSE, id);
         memcpy(a->request_id, sink->request_id, 16);

@@ -43,7 +43,8 @@ static int duplicate(struct apply *ap, struct inv *inv, const struct cmd_invoke 
         return 0;
     /* The very same request sent again is not a second run: it waits for the first like any other retry. */
     if (inv->h.target_type == TARGET_WORKFLOW_RUN && !same)
-        return inv_answer(ap, &inv->id, &sink, failure_result(ap, 409, "the workflow method was already invoked"), false, 0);
+        return inv_answer(ap, &inv->id, &sink, failure_result(ap, 409, "the workflow method was already invoked"),
+                          false, 0);
     if (inv->h.status == INV_COMPLETED)
         return completed_answer(ap, inv, &sink);
     inv_add_sink(ap, inv, &sink);

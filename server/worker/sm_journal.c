@@ -17,7 +17,8 @@ static struct slice append(struct apply *ap, struct inv *inv, struct arena *wher
     return payload;
 }
 
-int journal_append_command(struct apply *ap, struct inv *inv, uint32_t type, const struct cmd_call *call, struct slice payload) {
+int journal_append_command(struct apply *ap, struct inv *inv, uint32_t type, const struct cmd_call *call,
+                           struct slice payload) {
     struct journal_entry e = {.is_command = true, .type = (uint16_t)type, .payload = payload};
 
     if (call)
@@ -31,7 +32,8 @@ int journal_append_command(struct apply *ap, struct inv *inv, uint32_t type, con
     return 0;
 }
 
-void journal_index_completion(struct apply *ap, struct inv *inv, uint32_t completion_id, uint32_t index, uint32_t type) {
+void journal_index_completion(struct apply *ap, struct inv *inv, uint32_t completion_id, uint32_t index,
+                              uint32_t type) {
     uint8_t *v = arena_alloc(&ap->w->arena, 7);
     struct table_key k;
 
@@ -65,8 +67,8 @@ void journal_paste_command(struct apply *ap, struct inv *inv, struct journal_ent
         inv->h.output_index = e->index;
 }
 
-void journal_paste_notification(struct apply *ap, struct inv *inv, struct journal_entry *e, const struct sp_notification_id *id,
-                                enum sp_result_kind kind) {
+void journal_paste_notification(struct apply *ap, struct inv *inv, struct journal_entry *e,
+                                const struct sp_notification_id *id, enum sp_result_kind kind) {
     struct notice n = {
         .kind = id->kind == SP_ID_COMPLETION ? NOTIFICATION_COMPLETION
                 : id->kind == SP_ID_SIGNAL   ? NOTIFICATION_SIGNAL
@@ -158,7 +160,8 @@ static bool void_allowed(uint32_t type) {
            type != SP_ATTACH_INVOCATION_COMPLETION;
 }
 
-void notification_set_result(struct apply *ap, struct sp_notification *n, uint32_t type, const struct cmd_result *result) {
+void notification_set_result(struct apply *ap, struct sp_notification *n, uint32_t type,
+                             const struct cmd_result *result) {
     if (result && result->failure) {
         n->failure = failure_of(ap, result->failure);
     } else if ((result && result->value.data) || !void_allowed(type)) {
@@ -169,7 +172,8 @@ void notification_set_result(struct apply *ap, struct sp_notification *n, uint32
     }
 }
 
-int journal_complete(struct apply *ap, struct inv *inv, uint32_t type, uint32_t completion_id, const struct cmd_result *result) {
+int journal_complete(struct apply *ap, struct inv *inv, uint32_t type, uint32_t completion_id,
+                     const struct cmd_result *result) {
     struct sp_notification n = {.has_completion_id = true, .completion_id = completion_id};
 
     notification_set_result(ap, &n, type, result);
@@ -203,12 +207,15 @@ int apply_response(struct apply *ap, const struct cmd_response *m) {
     if (row.len < 7)
         return row_corrupt(ap->err, "completion");
     type = sp_type_result(get_u16le(row.data + 5));
-    if (type != SP_CALL_COMPLETION && type != SP_ATTACH_INVOCATION_COMPLETION && type != SP_GET_INVOCATION_OUTPUT_COMPLETION &&
-        type != SP_GET_PROMISE_COMPLETION && type != SP_SLEEP_COMPLETION)
+    if (type != SP_CALL_COMPLETION && type != SP_ATTACH_INVOCATION_COMPLETION &&
+        type != SP_GET_INVOCATION_OUTPUT_COMPLETION && type != SP_GET_PROMISE_COMPLETION && type != SP_SLEEP_COMPLETION)
         return 0;
     if (m->not_ready && type != SP_GET_INVOCATION_OUTPUT_COMPLETION)
         return 0;
-    return journal_complete(ap, inv, type, m->completion_id, m->not_ready ? NULL : m->result ? m->result : &(struct cmd_result){.value = SLICE_EMPTY});
+    return journal_complete(ap, inv, type, m->completion_id,
+                            m->not_ready ? NULL
+                            : m->result  ? m->result
+                                         : &(struct cmd_result){.value = SLICE_EMPTY});
 }
 
 /* ---- effects of a running attempt ---- */
@@ -228,7 +235,8 @@ static int effect_command(struct apply *ap, struct inv *inv, const struct cmd_ef
     int r;
 
     if (e->type > UINT16_MAX || !sp_type_is_command((uint16_t)e->type) || e->type == SP_INPUT) {
-        LOG_WARN("an effect with a message that is no command is skipped", F_LSN("lsn", ap->lsn), F_U64("type", e->type));
+        LOG_WARN("an effect with a message that is no command is skipped", F_LSN("lsn", ap->lsn),
+                 F_U64("type", e->type));
         return 0;
     }
     r = journal_append_command(ap, inv, e->type, e->call, e->payload);

@@ -9,7 +9,8 @@ enum { INBOX_INVOCATION = 1, INBOX_PATCH = 2, LOCK_BYTES = INVOCATION_ID_BYTES +
 
 /* ---- lock and inbox ---- */
 
-static void lock_put(struct apply *ap, const struct object_key *o, const struct invocation_id *holder, uint32_t waiting) {
+static void lock_put(struct apply *ap, const struct object_key *o, const struct invocation_id *holder,
+                     uint32_t waiting) {
     struct table_key k;
     struct slice row;
     uint8_t *p = object_value_new(&ap->w->arena, o, SLICE_NULL, LOCK_BYTES, &row);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker/sm_promise.c : durable promises of workflow keys. First completion wins; those who wait get a response like that
- * of a call. Waiting invocations that are gone are harmless: their response finds nobody. */
+/* worker/sm_promise.c : durable promises of workflow keys. First completion wins; those who wait get a response like
+ * that of a call. Waiting invocations that are gone are harmless: their response finds nobody. */
 #include "worker/sm_internal.h"
 
 enum { PROMISE_OPEN = 0, PROMISE_DONE = 1, LISTENER_BYTES = INVOCATION_ID_BYTES + 4 };
 
 /* @rest: state byte and what follows; data NULL: no row. */
-static int promise_row(struct apply *ap, const struct object_key *o, struct slice name, struct table_key *k, struct slice *rest) {
+static int promise_row(struct apply *ap, const struct object_key *o, struct slice name, struct table_key *k,
+                       struct slice *rest) {
     struct slice row;
     int r;
 
@@ -90,7 +91,8 @@ static void notify_listeners(struct apply *ap, struct slice listeners, const str
     }
 }
 
-int promise_complete(struct apply *ap, struct inv *inv, struct slice name, const struct cmd_result *result, uint32_t completion_id) {
+int promise_complete(struct apply *ap, struct inv *inv, struct slice name, const struct cmd_result *result,
+                     uint32_t completion_id) {
     struct table_key k;
     struct slice rest, row;
     uint8_t *p;

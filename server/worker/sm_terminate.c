@@ -19,7 +19,8 @@ static int drop_not_started(struct apply *ap, struct inv *inv, const char *why) 
     return 0;
 }
 
-static int append_signal(struct apply *ap, struct inv *inv, uint32_t index, struct slice name, const struct cmd_result *result) {
+static int append_signal(struct apply *ap, struct inv *inv, uint32_t index, struct slice name,
+                         const struct cmd_result *result) {
     struct sp_notification n = {
         .has_signal_idx = !name.data,
         .signal_idx = name.data ? 0 : index,

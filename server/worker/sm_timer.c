@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker/sm_timer.c : durable timers. The row goes when the Timer record of the leader is applied, not when it fires. */
+/* worker/sm_timer.c : durable timers. The row goes when the Timer record of the leader is applied, not when it fires.
+ */
 #include "worker/sm_internal.h"
 
 void timer_add(struct apply *ap, const struct sm_timer *t) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker/staged.c : few writes are found by comparing hashes one after the other; from STAGED_LINEAR on there are chains.
- * Scans are rare (inbox, state keys, deleting a journal): they sort what falls into their range. */
+/* worker/staged.c : few writes are found by comparing hashes one after the other; from STAGED_LINEAR on there are
+ * chains. Scans are rare (inbox, state keys, deleting a journal): they sort what falls into their range. */
 #include "worker/staged.h"
 #include <stdlib.h>
 #include "base/hash.h"
@@ -172,7 +172,8 @@ static int staged_scan(void *arg, struct slice lower, struct slice upper, bool r
     return r;
 }
 
-void staged_reader_init(struct staged_reader *s, struct sm_writes *writes, struct sm_reader *base, struct arena *scratch) {
+void staged_reader_init(struct staged_reader *s, struct sm_writes *writes, struct sm_reader *base,
+                        struct arena *scratch) {
     *s = (struct staged_reader){.writes = writes, .base = base, .scratch = scratch};
     s->reader = (struct sm_reader){.get = staged_get, .scan = staged_scan, .arg = s};
 }

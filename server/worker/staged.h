@@ -15,4 +15,5 @@ struct staged_reader {
     struct arena *scratch;   /* of scans */
     struct sm_reader reader; /* reads @writes first, then @base */
 };
-void staged_reader_init(struct staged_reader *s, struct sm_writes *writes, struct sm_reader *base, struct arena *scratch);
+void staged_reader_init(struct staged_reader *s, struct sm_writes *writes, struct sm_reader *base,
+                        struct arena *scratch);

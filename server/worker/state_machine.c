@@ -2,6 +2,7 @@
 /* worker/state_machine.c : open, dedup and fence, dispatch, and the commands that concern the partition as a whole. */
 #include "worker/state_machine.h"
 #include <stdio.h>
+#include "base/hash.h"
 #include "worker/sm_internal.h"
 
 /* ---- helpers of all parts ---- */
@@ -108,8 +109,8 @@ static int open_format(struct sm *sm, struct sm_reader *reader, struct err *err)
         return err_set(err, RS_EUNSUPPORTED, "partition %u has format %u; this program knows %u", sm->p.partition,
                        f.format_version, SM_FORMAT_VERSION);
     if (f.features & ~SM_FEATURES_KNOWN)
-        return err_set(err, RS_EUNSUPPORTED, "partition %u uses features %#llx; this program knows %#llx", sm->p.partition,
-                       (unsigned long long)f.features, (unsigned long long)SM_FEATURES_KNOWN);
+        return err_set(err, RS_EUNSUPPORTED, "partition %u uses features %#llx; this program knows %#llx",
+                       sm->p.partition, (unsigned long long)f.features, (unsigned long long)SM_FEATURES_KNOWN);
     sm->features = f.features;
     return check_version(&sm->p, f.min_version, err);
 }
@@ -242,8 +243,9 @@ static int apply_barrier(struct apply *ap, const struct cmd_version_barrier *m) 
         return r;
     for (size_t i = 0; i < m->n_features; i++) {
         if (m->features[i] >= 64 || !(SM_FEATURES_KNOWN >> m->features[i] & 1))
-            return err_set(ap->err, RS_EUNSUPPORTED, "partition %u switches on feature %u, which this program does not know",
-                           ap->sm->p.partition, m->features[i]);
+            return err_set(ap->err, RS_EUNSUPPORTED,
+                           "partition %u switches on feature %u, which this program does not know", ap->sm->p.partition,
+                           m->features[i]);
         ap->features |= UINT64_C(1) << m->features[i];
     }
     r = tables_format(ap->through, &stored, ap->err);
@@ -366,8 +368,8 @@ static int apply_record(struct apply *ap, const struct record_view *record) {
     return 0;
 }
 
-int sm_apply(struct sm *sm, lsn_t lsn, const struct record_view *record, struct sm_reader *reader, struct sm_writes *writes,
-             struct sm_actions *actions, struct err *err) {
+int sm_apply(struct sm *sm, lsn_t lsn, const struct record_view *record, struct sm_reader *reader,
+             struct sm_writes *writes, struct sm_actions *actions, struct err *err) {
     size_t n_actions = actions->n;
     struct apply ap;
     int r;

@@ -98,8 +98,8 @@ void key_journal_completion(struct table_key *k, const struct invocation_id *id,
     add_u32(k, completion_id);
 }
 
-void key_journal_notification(struct table_key *k, const struct invocation_id *id, enum notification_kind kind, uint32_t number,
-                              struct slice name) {
+void key_journal_notification(struct table_key *k, const struct invocation_id *id, enum notification_kind kind,
+                              uint32_t number, struct slice name) {
     key_journal(k, id, J_NOTIFICATION);
     k->b[k->len++] = (uint8_t)kind;
     if (kind == NOTIFICATION_NAME)
@@ -153,7 +153,8 @@ static uint8_t *long_put(uint8_t *p, struct slice s) {
     return p + 4 + s.len;
 }
 
-uint8_t *object_value_new(struct arena *a, const struct object_key *o, struct slice last, size_t len, struct slice *ret) {
+uint8_t *object_value_new(struct arena *a, const struct object_key *o, struct slice last, size_t len,
+                          struct slice *ret) {
     size_t head = 1 + long_size(o->scope) + long_size(o->service) + long_size(o->key) + long_size(last);
     uint8_t *p = arena_alloc(a, head + len), *at = p;
 
@@ -172,8 +173,8 @@ int row_version(struct slice value, const char *what, struct err *err) {
     if (!value.len)
         return row_corrupt(err, what);
     if (value.data[0] != TABLE_VERSION)
-        return err_set(err, RS_EUNSUPPORTED, "a row of table '%s' has version %u; this program knows %u", what, value.data[0],
-                       TABLE_VERSION);
+        return err_set(err, RS_EUNSUPPORTED, "a row of table '%s' has version %u; this program knows %u", what,
+                       value.data[0], TABLE_VERSION);
     return 0;
 }
 
@@ -222,8 +223,8 @@ int object_row_decode(struct slice key, struct slice value, const char *what, bo
     return 0;
 }
 
-int object_value_rest(struct slice value, const struct object_key *o, struct slice last, const char *what, struct slice *ret,
-                      struct err *err) {
+int object_value_rest(struct slice value, const struct object_key *o, struct slice last, const char *what,
+                      struct slice *ret, struct err *err) {
     size_t head = 1 + long_size(o->scope) + long_size(o->service) + long_size(o->key) + long_size(last);
     int r = row_version(value, what, err);
 
@@ -249,7 +250,8 @@ uint8_t *name_value_put(uint8_t *p, struct slice name) {
 enum { FSM_HOT_BYTES = 1 + 7 * 8 };
 
 struct slice fsm_hot_encode(const struct fsm_hot *f, struct arena *a) {
-    const uint64_t v[] = {f->applied_lsn, f->self_epoch, f->self_seq, f->inbox_seq, f->outbox_head, f->outbox_tail, f->outbox_local};
+    const uint64_t v[] = {f->applied_lsn, f->self_epoch,  f->self_seq,    f->inbox_seq,
+                          f->outbox_head, f->outbox_tail, f->outbox_local};
     uint8_t *p = arena_alloc(a, FSM_HOT_BYTES);
 
     p[0] = TABLE_VERSION;
@@ -279,7 +281,12 @@ int fsm_hot_decode(struct slice value, struct fsm_hot *ret, struct err *err) {
 
 /* ---- status ---- */
 
-enum { HEADER_FIXED = 1 + 4 + 4 * 4 + 6 * 8 + 5 * 8, HEADER_SEED = 1, SINK_INGRESS_BYTES = 17, SINK_PARTITION_BYTES = 29 };
+enum {
+    HEADER_FIXED = 1 + 4 + 4 * 4 + 6 * 8 + 5 * 8,
+    HEADER_SEED = 1,
+    SINK_INGRESS_BYTES = 17,
+    SINK_PARTITION_BYTES = 29
+};
 
 static size_t sinks_size(const struct inv_header *h) {
     size_t n = 0;
@@ -291,9 +298,10 @@ static size_t sinks_size(const struct inv_header *h) {
 
 void inv_header_encode(const struct inv_header *h, struct arena *a, struct slice *ret) {
     size_t len = HEADER_FIXED + 1 + h->deployment.len + 4 + h->future.len + 4 + sinks_size(h);
-    const uint64_t times[] = {h->created_ms,        h->modified_ms,           h->inboxed_ms,           h->scheduled_ms,
-                              h->running_ms,        h->completed_ms,          h->execution_time_ms,    h->completion_retention_ms,
-                              h->journal_retention_ms, h->inbox_seq,          h->random_seed};
+    const uint64_t times[] = {
+        h->created_ms,           h->modified_ms,  h->inboxed_ms,        h->scheduled_ms,
+        h->running_ms,           h->completed_ms, h->execution_time_ms, h->completion_retention_ms,
+        h->journal_retention_ms, h->inbox_seq,    h->random_seed};
     uint8_t *p = arena_alloc(a, len);
 
     ASSERT(h->deployment.len <= 255);
@@ -343,7 +351,7 @@ static int sinks_decode(struct slice v, uint32_t n, struct arena *a, struct inv_
         return row_corrupt(err, "status");
     sinks = n ? arena_newn(a, struct inv_sink, n) : NULL;
     for (uint32_t i = 0; i < n; i++) {
-        size_t len = !v.len                       ? SIZE_MAX
+        size_t len = !v.len                        ? SIZE_MAX
                      : v.data[0] == SINK_INGRESS   ? SINK_INGRESS_BYTES
                      : v.data[0] == SINK_PARTITION ? SINK_PARTITION_BYTES
                                                    : SIZE_MAX;

@@ -3,17 +3,18 @@
 #pragma once
 #include "worker/tables.h"
 
-int row_corrupt(struct err *err, const char *what);                            /* RS_ECORRUPT */
-int row_version(struct slice value, const char *what, struct err *err);        /* 0, RS_ECORRUPT, RS_EUNSUPPORTED */
+int row_corrupt(struct err *err, const char *what);                     /* RS_ECORRUPT */
+int row_version(struct slice value, const char *what, struct err *err); /* 0, RS_ECORRUPT, RS_EUNSUPPORTED */
 struct slice fsm_hot_encode(const struct fsm_hot *f, struct arena *a);
 /* journal_entry_encode() - the value; *ret_payload is the payload inside it. */
 struct slice journal_entry_encode(const struct journal_entry *e, struct arena *a, struct slice *ret_payload);
 
 /* object_value_new() - a value of tables 20 to 23 with room for @len bytes; returns where they go. */
-uint8_t *object_value_new(struct arena *a, const struct object_key *o, struct slice last, size_t len, struct slice *ret);
+uint8_t *object_value_new(struct arena *a, const struct object_key *o, struct slice last, size_t len,
+                          struct slice *ret);
 /* object_value_rest() - what follows the full strings. */
-int object_value_rest(struct slice value, const struct object_key *o, struct slice last, const char *what, struct slice *ret,
-                      struct err *err);
+int object_value_rest(struct slice value, const struct object_key *o, struct slice last, const char *what,
+                      struct slice *ret, struct err *err);
 /* object_row_decode() - of a scanned row; @ret_last only when @has_last. */
 int object_row_decode(struct slice key, struct slice value, const char *what, bool has_last, struct object_key *ret,
                       struct slice *ret_last, struct slice *ret_suffix, struct slice *ret_rest, struct err *err);

@@ -144,8 +144,8 @@ int tables_state_get(struct sm_reader *r, const struct object_key *o, struct sli
     return object_value_rest(v, o, state_key, "state", ret, err);
 }
 
-int tables_lock(struct sm_reader *r, const struct object_key *o, struct invocation_id *ret_holder, uint32_t *ret_waiting,
-                struct err *err) {
+int tables_lock(struct sm_reader *r, const struct object_key *o, struct invocation_id *ret_holder,
+                uint32_t *ret_waiting, struct err *err) {
     struct table_key k;
     struct slice v;
     int rc;
@@ -238,7 +238,8 @@ static int event_each(void *arg, struct slice key, struct slice value) {
     return e->fn.event(e->arg, &event);
 }
 
-int tables_events(struct sm_reader *r, const struct invocation_id *id, table_event_fn each, void *arg, struct err *err) {
+int tables_events(struct sm_reader *r, const struct invocation_id *id, table_event_fn each, void *arg,
+                  struct err *err) {
     struct each e = {.fn.event = each, .arg = arg, .err = err};
     struct table_key prefix;
 
@@ -344,8 +345,8 @@ int tables_outbox(struct sm_reader *r, uint64_t from, table_outbox_fn each, void
     return r->scan(r->arg, table_key_slice(&lower), slice_of(last, 1), false, outbox_each, &e, err);
 }
 
-int tables_outbox_get(struct sm_reader *r, uint64_t seq, uint64_t *ret_partition_key, uint16_t *ret_kind, struct slice *ret_command,
-                      struct err *err) {
+int tables_outbox_get(struct sm_reader *r, uint64_t seq, uint64_t *ret_partition_key, uint16_t *ret_kind,
+                      struct slice *ret_command, struct err *err) {
     struct table_key k;
     struct slice v;
     int rc;
@@ -392,7 +393,8 @@ int tables_expired(struct sm_reader *r, uint64_t until_ms, table_expiry_fn each,
     bool bounded = until_ms < UINT64_MAX;
 
     put_u64be(upper + 1, until_ms + 1);
-    return r->scan(r->arg, slice_of(first, 1), bounded ? slice_of(upper, 9) : slice_of(last, 1), false, expiry_each, &e, err);
+    return r->scan(r->arg, slice_of(first, 1), bounded ? slice_of(upper, 9) : slice_of(last, 1), false, expiry_each, &e,
+                   err);
 }
 
 static int checksum_each(void *arg, struct slice key, struct slice value) {
