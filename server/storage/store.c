@@ -340,6 +340,7 @@ static void cycle_report(struct store *s) {
     struct cycle *c = &s->cycle;
     struct list commits = LIST_INIT(commits), ready = LIST_INIT(ready);
     bool was_stalled = s->stalled, written = false;
+    bool final = c->status < 0 && c->final;
 
     s->busy = s->stalled = false;
     list_splice(&ready, &c->before);
@@ -353,8 +354,8 @@ static void cycle_report(struct store *s) {
             overlay_written(s, c);
         if (was_stalled)
             LOG_INFO("store writes again", F_STR("store", s->name));
-        start_next(s);
-    } else if (!c->final) {
+        start_next(s); /* from here on @c may be the writer's again */
+    } else if (!final) {
         s->stalled = true;
         if (!was_stalled)
             LOG_WARN_ERR(&c->err, "store cannot write and tries again", F_STR("store", s->name));
@@ -365,7 +366,7 @@ static void cycle_report(struct store *s) {
     overlay_call(s, &ready, 0, NULL);
     if (written)
         overlay_announce(s);
-    if (c->status < 0 && c->final && !s->poisoned && !s->busy)
+    if (final)
         poison(s, c);
 }
 
