@@ -94,7 +94,13 @@ static size_t queued(struct server_req *r) {
         return 0;
     if (r->head_only)
         http_out_done(&r->out, &r->s->io);
-    if (r->conn->proto == PROTO_H2 && r->conn->h2)
+    if (UNLIKELY(r->out.len > HTTP_QUEUE_MAX)) {
+        if (r->conn->h2)
+            (void)nghttp2_submit_rst_stream(r->conn->h2, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_INTERNAL_ERROR);
+        else
+            http_conn_close(&r->conn->io, RS_ENOMEM, "too much was queued for the client");
+    }
+    if (r->conn->h2)
         (void)nghttp2_session_resume_data(r->conn->h2, r->stream_id); /* not deferred: nothing to do */
     if (!r->high && r->out.len > HTTP_QUEUE_HIGH) {
         r->high = true;

@@ -151,6 +151,8 @@ static void timer_due(void *arg) {
         return;
     }
     c->deadline_ns = UINT64_MAX;
+    if (c->proto == PROTO_H2 && c->h2 && h2_server_linger_due(c))
+        return;
     if (c->proto == PROTO_H2 && list_empty(&c->reqs))
         h2_server_goaway(c);
     else
@@ -158,6 +160,8 @@ static void timer_due(void *arg) {
 }
 
 void server_deadline(struct server_conn *c, uint64_t delay_ns) {
+    if (c->n_lingering)
+        delay_ns = MIN(delay_ns, SERVER_LINGER_NS);
     c->deadline_ns = delay_ns == UINT64_MAX ? UINT64_MAX : loop_now_ns(c->s->loop) + delay_ns;
     if (delay_ns != UINT64_MAX && (!timer_armed(&c->timer) || c->timer.due_ns > c->deadline_ns))
         timer_set_at(c->s->loop, &c->timer, c->deadline_ns);

@@ -134,6 +134,10 @@ void h1_server_produce(struct server_conn *c) {
 void h1_server_flushed(struct server_conn *c) {
     struct http_conn *io = &c->io;
 
+    if (c->s->draining && io->ready && !io->out.len && list_empty(&c->reqs) && c->h1_state == H1_HEAD) {
+        http_conn_close(io, 0, ""); /* its last answer had promised to keep it */
+        return;
+    }
     if (!c->close_after || io->out.len || io->shut || !io->ready)
         return;
     if (io->seen_eof || io->ops->shutdown(io->rs) < 0) {

@@ -148,27 +148,54 @@ static int on_data(nghttp2_session *h2, uint8_t flags, int32_t id, const uint8_t
     struct server_req *r = req_at(h2, id);
     int code;
 
-    if (!r || r->rejected || r->handed)
+    if (!r || r->rejected || r->handed) { /* thrown away: the stream's window stays shut */
+        (void)nghttp2_session_consume_connection(h2, len);
         return 0;
+    }
     code = server_body_add(r, data, len);
-    if (code < 0)
+    if (code < 0) {
+        (void)nghttp2_session_consume_connection(h2, len);
         answer_early(r, code);
-    else
-        server_deadline(c, c->s->p.receive_timeout_ns);
+        return 0;
+    }
+    (void)nghttp2_session_consume(h2, id, len); /* these three fail only for lack of memory: then the peer stalls */
+    server_deadline(c, c->s->p.receive_timeout_ns);
     return 0;
 }
 
-/* A request whose body we did not want is reset once its answer is out, so that the client stops sending. */
+/* A request whose body we did not want is reset some time after its answer went out. Not at once: there are clients
+ * that lose the answer then. Until then its window stays shut. */
 static int on_sent(nghttp2_session *h2, const nghttp2_frame *frame, void *arg) {
+    struct server_conn *c = arg;
     struct server_req *r;
 
     if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
         !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
     r = req_at(h2, frame->hd.stream_id);
-    if (r && r->rejected && !nghttp2_session_get_stream_remote_close(h2, frame->hd.stream_id))
-        (void)nghttp2_submit_rst_stream(h2, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    if (r && r->rejected && !nghttp2_session_get_stream_remote_close(h2, frame->hd.stream_id)) {
+        r->reset_at_ns = loop_now_ns(c->s->loop) + SERVER_LINGER_NS;
+        c->n_lingering++;
+        server_deadline(c, SERVER_LINGER_NS);
+    }
     return 0;
+}
+
+bool h2_server_linger_due(struct server_conn *c) {
+    uint64_t now = loop_now_ns(c->s->loop);
+
+    if (c->n_lingering == 0)
+        return false;
+    LIST_FOREACH (e, &c->reqs) {
+        struct server_req *r = LIST_ENTRY(e, struct server_req, link);
+
+        if (!r->reset_at_ns || r->reset_at_ns > now)
+            continue;
+        (void)nghttp2_submit_rst_stream(c->h2, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_NO_ERROR);
+        http_conn_arm(&c->io);
+    }
+    server_deadline(c, SERVER_LINGER_NS);
+    return true;
 }
 
 /* Streams that end in an error are paid from a bucket: whoever makes them by the thousand is sent away. */
@@ -191,6 +218,8 @@ static int on_stream_close(nghttp2_session *h2, int32_t id, uint32_t code, void 
         count_reset(c);
     if (r) {
         (void)nghttp2_session_set_stream_user_data(h2, id, NULL); /* the stream is there in this callback */
+        if (r->reset_at_ns)
+            c->n_lingering--;
         server_req_lost(r);
     }
     if (list_empty(&c->reqs))
@@ -298,6 +327,7 @@ int h2_server_start(struct server_conn *c) {
 
     c->proto = PROTO_H2;
     if (r == 0) {
+        nghttp2_option_set_no_auto_window_update(opt, 1);
         nghttp2_option_set_max_outbound_ack(opt, 200);
         nghttp2_option_set_no_closed_streams(opt, 1);
         nghttp2_option_set_server_fallback_rfc7540_priorities(opt, 0);

@@ -226,8 +226,13 @@ static void a_body_over_the_limit_is_answered_and_reset(void **state) {
     pump(&w);
     assert_int_equal(w.n_requests, 0);
     assert_int_equal(at(&w, id)->status, 413);
-    assert_true(at(&w, id)->closed);
+    assert_true(at(&w, id)->ended);
+    assert_false(at(&w, id)->closed);
     assert_true(w.upload_at < 1000000);
+    fake_advance(w.net, 3000000000u);
+    pump(&w);
+    assert_true(at(&w, id)->closed);
+    assert_int_equal(at(&w, id)->code, 0);
     id = request_with(&w, "POST", "/", 5, "content-length", "100001");
     pump(&w);
     assert_int_equal(at(&w, id)->status, 413);

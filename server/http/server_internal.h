@@ -70,6 +70,7 @@ struct server_conn {
     struct buf head; /* HTTP/1: a head in parts, or read ahead; HTTP/2: fields of the head being received */
     size_t head_fields, trailer_bytes;
     nghttp2_session *h2;
+    unsigned n_lingering; /* HTTP/2: streams with reset_at_ns */
     uint64_t resets, resets_at_ns;
     size_t peer_len;
     char peer[128];
@@ -93,7 +94,8 @@ struct server_req {
     bool expect_continue;
     bool has_length;
     uint64_t length;
-    struct bytes *body; /* announced length */
+    uint64_t reset_at_ns; /* HTTP/2: answered early, to be reset then; 0: not */
+    struct bytes *body;   /* announced length */
     struct buf body_buf;
     size_t body_len;
     struct http_out out; /* body of the answer, not yet in the connection's output */
@@ -140,3 +142,4 @@ void h2_server_flushed(struct server_conn *c);
 void h2_server_head(struct server_req *r, unsigned status, const struct http_header *h, size_t n, bool has_length,
                     uint64_t length, bool end);
 void h2_server_goaway(struct server_conn *c);
+bool h2_server_linger_due(struct server_conn *c); /* resets what is due; false: nothing lingers */
