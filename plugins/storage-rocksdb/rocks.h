@@ -23,7 +23,8 @@ enum {
 
 struct options {
     uint64_t memory_budget, write_buffer_size, block_size, bloom_bits, max_open_files, background_jobs, min_free_space;
-    int compression; /* rocksdb_*_compression */
+    char info_log_dir[256]; /* "": nowhere */
+    int compression;        /* rocksdb_*_compression */
 };
 
 struct instance {

@@ -28,6 +28,8 @@ static const char config_schema[] =
     "\"background-jobs\":{\"type\":\"integer\",\"minimum\":2,\"maximum\":32,\"default\":2,\"description\":\"threads "
     "for "
     "flushes and compactions, shared by all stores\"},"
+    "\"info-log-dir\":{\"type\":\"string\",\"pattern\":\"^/.{1,254}$\",\"description\":\"where RocksDB writes its own "
+    "text log; default: nowhere; not on a disk that may fill up\"},"
     "\"min-free-space\":{" BYTES
     ",\"default\":\"32MiB\",\"description\":\"writes are refused while the file system has "
     "less than this left\"}}}";
@@ -61,7 +63,7 @@ int rocks_options_read(const rs_host *host, const rs_node *config, struct option
                         .max_open_files = 512,
                         .background_jobs = 2,
                         .min_free_space = 32u << 20};
-    const char *compression = "lz4";
+    const char *compression = "lz4", *log_dir = "";
     const struct {
         const char *key;
         int unit;
@@ -93,8 +95,13 @@ int rocks_options_read(const rs_host *host, const rs_node *config, struct option
     r = rs_opt_str(host, config, "compression", &compression, err);
     if (r == 0)
         r = compression_by_name(compression, &o.compression, err);
+    if (r == 0)
+        r = rs_opt_str(host, config, "info-log-dir", &log_dir, err);
     if (r < 0)
         return r;
+    if (log_dir[0] != '\0' && (log_dir[0] != '/' || strlen(log_dir) >= sizeof(o.info_log_dir)))
+        return out_of_range(err, "info-log-dir", "an absolute path of at most 255 bytes");
+    (void)snprintf(o.info_log_dir, sizeof(o.info_log_dir), "%s", log_dir);
     *ret = o;
     return 0;
 }

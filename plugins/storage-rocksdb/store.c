@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <restate/helper/store_dir.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const char table_prefix[] = "t.";
 
@@ -111,10 +113,37 @@ static void set_bounds(rocksdb_options_t *o, const struct options *opt, uint64_t
     rocksdb_options_set_atomic_flush(o, relaxed);
 }
 
+/* A directory in memory for RocksDB's own text log. On the store's disk that log is a danger: the packaged library,
+ * built with assertions, aborts the process at the line after one that could not be written, so a full disk would be a
+ * crash at every start. Its errors reach the operator through rs_error. */
+static bool scratch_log_dir(char *buf, size_t size) {
+    struct stat st;
+
+    (void)snprintf(buf, size, "/dev/shm/restate-rocksdb-%u", (unsigned)geteuid());
+    if (mkdir(buf, 0700) < 0 && errno != EEXIST)
+        return false;
+    return lstat(buf, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0;
+}
+
+/* RocksDB goes on writing to the open file, at most max_log_file_size; nothing is left behind in memory. */
+static void scratch_log_unlink(void) {
+    char dir[64];
+    DIR *d;
+
+    if (!scratch_log_dir(dir, sizeof(dir)))
+        return;
+    d = opendir(dir);
+    if (d == NULL)
+        return;
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        (void)unlinkat(dirfd(d), e->d_name, 0); /* best effort; "." and ".." refuse */
+    (void)closedir(d);
+}
+
 static int make_options(struct instance *in, uint64_t write_buffer, bool relaxed, rocksdb_options_t **ret,
                         rs_error *err) {
     rocksdb_options_t *base = rocksdb_options_create(), *o = rocksdb_options_create();
-    char *message = NULL;
+    char *message = NULL, scratch[64];
 
     /* What the C API has no setter for. No resume: what failed to be flushed once stays failed (see rocks_sync()). */
     rocksdb_get_options_from_string(
@@ -125,6 +154,8 @@ static int make_options(struct instance *in, uint64_t write_buffer, bool relaxed
         return rocks_error(message, "cannot set options", 0, err);
     }
     rocksdb_options_set_env(o, in->env);
+    if (in->opt.info_log_dir[0] != '\0' || scratch_log_dir(scratch, sizeof(scratch)))
+        rocksdb_options_set_db_log_dir(o, in->opt.info_log_dir[0] != '\0' ? in->opt.info_log_dir : scratch);
     set_bounds(o, &in->opt, write_buffer, relaxed);
     set_table_format(o, in);
     *ret = o;
@@ -248,6 +279,7 @@ int rocks_open(void *self, const rs_store_open *params, rs_store **ret, rs_error
                        : make_options(in, s->write_buffer, s->relaxed, &s->options, err);
     if (r == 0)
         r = open_db(s, !st.current, err);
+    scratch_log_unlink();
     /* Where a store is known to be, a file that cannot be found is a lost file. */
     if ((r == RS_EINVAL || r == RS_ENOENT) && st.marker) {
         r = RS_ECORRUPT;

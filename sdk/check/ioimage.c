@@ -250,6 +250,7 @@ void io_unlinked(const char *path) {
 static void apply_some(struct io_file *f, struct rng *rng) {
     enum { NONE, ALL, PREFIX, PIECES } mode = (int)rng_below(rng, 4);
     uint64_t n = 0, keep;
+    bool stopped = false; /* the file grows no more */
 
     for (const struct io_change *c = f->changes; c != NULL; c = c->next)
         n++;
@@ -265,8 +266,10 @@ static void apply_some(struct io_file *f, struct rng *rng) {
             piece = SECTOR - (size_t)((c->offset + at) % SECTOR);
             if (piece > c->len - at)
                 piece = c->len - at;
-            if (rng_below(rng, 2) == 0)
+            bool kept = rng_below(rng, 2) == 0, grows = c->offset + at + piece > f->len;
+            if (kept && !(grows && stopped))
                 file_write(f, c->offset + at, c->data + at, piece);
+            stopped |= grows && !kept;
         }
     }
 }

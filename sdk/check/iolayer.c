@@ -42,6 +42,11 @@ static struct {
     enum io_fault_kind fault;
 } io = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static void real_symbol(const char *name, void *ret) {
+    void *p = dlsym(RTLD_NEXT, name);
+    memcpy(ret, &p, sizeof(p));
+}
+
 static void lock(void) {
     (void)pthread_mutex_lock(&io.lock);
 }
@@ -184,7 +189,7 @@ static int do_open(int dirfd, const char *path, int flags, mode_t mode) {
     existed = syscall(SYS_faccessat, AT_FDCWD, full, F_OK) == 0;
     if ((!existed && (flags & O_CREAT)) || (flags & O_TRUNC))
         number = event(false);
-    fd = number != 0 ? -1 : syscall(SYS_openat, AT_FDCWD, full, flags, mode);
+    fd = number != 0 ? -1 : syscall(SYS_openat, AT_FDCWD, full, flags & ~(O_SYNC | O_DSYNC), mode);
     if (number != 0)
         errno = number;
     if (fd >= 0 && fd < IO_FDS)
@@ -230,14 +235,27 @@ SHOWN int creat(const char *path, mode_t mode) {
     return do_open(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
 }
 
-SHOWN int close(int fd) {
+static void forget(int fd) {
     if (io.on && fd >= 0 && fd < IO_FDS) {
         lock();
         free(io.fd[fd].dir);
         io.fd[fd] = (struct tracked_fd){0};
         unlock();
     }
+}
+
+SHOWN int close(int fd) {
+    forget(fd);
     return (int)syscall(SYS_close, fd);
+}
+
+/* A tracked descriptor may have gone to fdopen(). */
+SHOWN int fclose(FILE *f) {
+    int (*real)(FILE *);
+
+    real_symbol("fclose", &real);
+    forget(fileno(f));
+    return real(f);
 }
 
 /* Runs a system call that changes names, as one event. */
@@ -432,11 +450,6 @@ static bool space_is_gone(void) {
     gone = io.fault == IO_FAULT_NO_SPACE && io.events >= io.fault_event;
     unlock();
     return gone;
-}
-
-static void real_symbol(const char *name, void *ret) {
-    void *p = dlsym(RTLD_NEXT, name);
-    memcpy(ret, &p, sizeof(p));
 }
 
 SHOWN int statvfs(const char *restrict path, struct statvfs *restrict st) {
