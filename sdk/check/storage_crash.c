@@ -259,7 +259,7 @@ static const struct {
 } modes[] = {{"sync", RS_STORE_SYNC}, {"relaxed", RS_STORE_RELAXED}};
 
 int suite_durability(struct check *c) {
-    enum { STORES = 12, LIVES = 4 };
+    enum { STORES = 6, LIVES = 4 };
     struct rng rng = {c->seed};
 
     for (int mode = 0; mode < 2; mode++) {
@@ -422,7 +422,7 @@ static void check_memory(struct check *c) {
 }
 
 int suite_faults(struct check *c) {
-    enum { ROUNDS = 8 };
+    enum { ROUNDS = 4 };
     static const struct {
         enum io_fault_kind kind;
         const char *what;
