@@ -296,6 +296,10 @@ void check_fill(unsigned char *buf, size_t len, unsigned seed) {
     }
 }
 
+int check_is_ip(const struct transport_check *t) {
+    return strstr(t->base, "://127.0.0.1:") && !(t->plugin->caps & RS_TRANSPORT_LOCAL_ONLY);
+}
+
 unsigned check_port(const char *uri) {
     const char *colon = strrchr(uri, ':');
 

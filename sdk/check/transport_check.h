@@ -88,6 +88,8 @@ int check_send(struct end *e, const void *data, size_t len);
 /* Turns until e read len bytes in all. */
 int check_received(struct end *e, size_t len);
 void check_fill(unsigned char *buf, size_t len, unsigned seed);
+/* Are the URIs of this test made of IP addresses and ports? */
+int check_is_ip(const struct transport_check *t);
 /* The port of "scheme://host:port"; 0: none. */
 unsigned check_port(const char *uri);
 /* A plain TCP socket on 127.0.0.1: connected to port, or (port 0) bound, not listening; fd, or -1. */

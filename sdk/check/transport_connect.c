@@ -12,10 +12,6 @@
 
 #define SECOND UINT64_C(1000000000)
 
-static int is_ip(const struct transport_check *t) {
-    return strstr(t->base, "://127.0.0.1:") != NULL;
-}
-
 /* The URI of the scheme with another host and port. */
 static const char *uri_of(const struct transport_check *t, const char *rest, char buf[160]) {
     (void)snprintf(buf, 160, "%.*s%s", (int)strcspn(t->base, ":"), t->base, rest);
@@ -50,7 +46,7 @@ static int bad_uris_get_a_sentence(struct transport_check *t) {
         const char *uri = i < sizeof(bad) / sizeof(bad[0]) ? bad[i] : uri_of(t, bad_ip[at], buf);
         struct end e = {.pull = 0};
         rs_error err = {.struct_size = sizeof(err)};
-        if (uri == buf && !is_ip(t))
+        if (uri == buf && !check_is_ip(t))
             continue;
         if (check_connect(t, &e, uri, NULL) != RS_EINVAL || !e.error[0] || e.conn) {
             tap_diag("dialled: %s", uri);
@@ -65,7 +61,7 @@ static int bad_uris_get_a_sentence(struct transport_check *t) {
     longest[sizeof(longest) - 1] = '\0';
     memcpy(longest, t->base, strcspn(t->base, "/") + 1);
     EXPECT(check_connect(t, &(struct end){.pull = 0}, longest, NULL) == RS_EINVAL);
-    if (is_ip(t))
+    if (check_is_ip(t))
         EXPECT(check_connect(t, &(struct end){.pull = 0}, t->base, NULL) == RS_EINVAL); /* port 0 */
     return 0;
 }
@@ -91,7 +87,7 @@ static int names_are_looked_up(struct transport_check *t) {
     struct end a = {.pull = 0}, b = {.pull = 0};
     char uri[160], port[32];
 
-    if (!is_ip(t))
+    if (!check_is_ip(t))
         return CHECK_SKIP;
     EXPECT(check_listen(t, &s, NULL) == 0);
     (void)snprintf(port, sizeof(port), "://localhost:%u", check_port(s.uri));
@@ -107,7 +103,7 @@ static int a_name_that_is_none_fails(struct transport_check *t) {
     struct end e = {.pull = 0};
     char uri[160];
 
-    if (!is_ip(t))
+    if (!check_is_ip(t))
         return CHECK_SKIP;
     EXPECT(check_connect(t, &e, uri_of(t, "://no..such..name:80", uri), NULL) == 0);
     EXPECT(transport_run(&t->host, &e.closed, 1) == 0);
@@ -125,7 +121,7 @@ static int closing_cancels_a_connect(struct transport_check *t) {
     EXPECT(check_listen(t, &s, NULL) == 0);
     EXPECT(check_connect(t, &a, s.uri, NULL) == 0);
     check_end(&a, 0);
-    if (is_ip(t)) { /* in the middle of the look-up */
+    if (check_is_ip(t)) { /* in the middle of the look-up */
         EXPECT(check_connect(t, &named, uri_of(t, "://localhost:1", uri), NULL) == 0);
         check_end(&named, 1);
         EXPECT(transport_run(&t->host, &named.closed, 1) == 0);
@@ -148,7 +144,7 @@ static int connecting_times_out(struct transport_check *t) {
     int listener, fill[4];
     char uri[160], rest[48];
 
-    if (!is_ip(t))
+    if (!check_is_ip(t))
         return CHECK_SKIP;
     listener = check_raw_socket(0);
     EXPECT(listener >= 0 && listen(listener, 0) == 0);
@@ -214,7 +210,7 @@ static int ipv6_addresses_stand_in_brackets(struct transport_check *t) {
 
     if (probe >= 0)
         (void)close(probe);
-    if (!is_ip(t) || probe < 0)
+    if (!check_is_ip(t) || probe < 0)
         return CHECK_SKIP;
     if (t->ops->listen(t->self, t->loop, uri_of(t, "://[::1]:0", uri), NULL, NULL, NULL, &l, &err) < 0)
         return CHECK_SKIP; /* no such address here */

@@ -145,7 +145,7 @@ typedef struct rs_transport_ops {
      * small. */
     int (*peer)(rs_conn *, rs_peer *ret);
 
-    /* Optional. Figures of the connection: at least "bytes_read" and "bytes_written". each() runs inside the call. */
+    /* Figures of the connection: at least "bytes_read" and "bytes_written". each() runs inside the call. */
     int (*stats)(rs_conn *, void (*each)(void *arg, const char *name, uint64_t value), void *arg);
 
     /* End the connection; closed() follows, posted, and no other callback. abort 0: bytes taken so far are still sent,
