@@ -165,3 +165,16 @@ void http_out_consume(struct http_out *o, struct http_io *io, size_t n) {
     if (o->n == 0)
         emptied(o, io);
 }
+
+size_t http_decimal(char text[20], uint64_t v) {
+    char back[20];
+    size_t n = 0;
+
+    do {
+        back[n++] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    for (size_t i = 0; i < n; i++)
+        text[i] = back[n - 1 - i];
+    return n;
+}

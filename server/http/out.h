@@ -38,3 +38,5 @@ void http_out_ref(struct http_out *o, struct http_io *io, struct bytes *take); /
 void http_out_move(struct http_out *to, struct http_out *from, struct http_io *io, size_t n);
 int http_out_iov(const struct http_out *o, struct iovec *iov, int max);
 void http_out_consume(struct http_out *o, struct http_io *io, size_t n);
+/* http_decimal() - @v as text in @text; returns its length. */
+size_t http_decimal(char text[20], uint64_t v);

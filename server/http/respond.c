@@ -23,6 +23,7 @@ void server_answer(struct server_req *r, unsigned status, const struct http_head
     bool send = len && !r->head_only && !has_no_body(status);
 
     ASSERT(!r->answered && !r->begun);
+    ASSERT(status >= 200 && status <= 999);
     answered(r);
     if (!r->conn) {
         (void)bytes_unref(take_body);
@@ -74,6 +75,7 @@ void http_respond_begin(struct http_request *req, unsigned status, const struct 
     struct server_req *r = req_of(req);
 
     ASSERT(!r->answered && !r->begun);
+    ASSERT(status >= 200 && status <= 999);
     r->begun = true;
     if (events)
         r->events = *events;

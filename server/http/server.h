@@ -84,8 +84,9 @@ struct http_server_stats {
 };
 void http_server_stats(const struct http_server *s, struct http_server_stats *ret);
 
-/* http_respond() - the whole answer. content-length, date and connection are added by the server; fields of these
- * names, transfer-encoding, and fields that are not http_header_valid() are left out. Headers are copied.
+/* http_respond() - the whole answer. @status 200..999. content-length, date and connection are added by the server;
+ * fields of these names, transfer-encoding, and fields that are not http_header_valid() are left out. Headers are
+ * copied.
  * @take_body: may be NULL; not sent for HEAD, 204, 304 (content-length still tells its length for HEAD).
  * The request is gone when it returns. */
 void http_respond(struct http_request *req, unsigned status, const struct http_header *headers, size_t n,

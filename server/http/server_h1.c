@@ -65,20 +65,20 @@ void h1_server_head(struct server_req *r, unsigned status, const struct http_hea
                     uint64_t length) {
     struct server_conn *c = r->conn;
     struct http_out *o = &c->io.out;
-    char line[96];
-    int len;
+    char text[20];
 
     if (c->s->draining)
         r->keep_alive = false;
-    len = snprintf(line, sizeof line, "HTTP/1.1 %u %.60s\r\n", status, http_status_text(status));
-    http_out_put(o, c->io.io, line, (size_t)len);
+    http_out_put_slice(o, c->io.io, SLICE_LIT("HTTP/1.1 "));
+    http_out_put(o, c->io.io, text, http_decimal(text, status));
+    http_out_put(o, c->io.io, " ", 1);
+    http_out_put_slice(o, c->io.io, slice_str(http_status_text(status)));
+    http_out_put(o, c->io.io, "\r\n", 2);
     for (size_t i = 0; i < n; i++)
         if (http_header_valid(&h[i]) && !ours(h[i].name))
             put_field(c, h[i].name, h[i].value);
-    if (has_length) {
-        len = snprintf(line, sizeof line, "content-length: %llu\r\n", (unsigned long long)length);
-        http_out_put(o, c->io.io, line, (size_t)len);
-    }
+    if (has_length)
+        put_field(c, SLICE_LIT("content-length"), slice_of(text, http_decimal(text, length)));
     if (r->chunked)
         put_field(c, SLICE_LIT("transfer-encoding"), SLICE_LIT("chunked"));
     if (!r->keep_alive)

@@ -2,8 +2,6 @@
 /* http/server_h2.c : one HTTP/2 connection of the server, over nghttp2. */
 #include "http/server_internal.h"
 
-#include <stdio.h>
-
 enum { H2_STREAM_WINDOW = 256 << 10, H2_CONN_WINDOW = 1 << 20, H2_NV_STACK = 48 };
 
 static struct server_req *req_at(nghttp2_session *h2, int32_t id) {
@@ -277,19 +275,15 @@ void h2_server_head(struct server_req *r, unsigned status, const struct http_hea
     nghttp2_nv stack[H2_NV_STACK], *nv = n + 3 <= H2_NV_STACK ? stack : xnewn(nghttp2_nv, n + 3);
     struct server_conn *c = r->conn;
     nghttp2_data_provider body = {.source.ptr = r, .read_callback = read_body};
-    char code[8], text[24];
+    char code[20], text[20];
     size_t at = 0;
 
-    (void)snprintf(code, sizeof code, "%03u", status % 1000);
-    nv[at++] = nv_of(SLICE_LIT(":status"), slice_of(code, 3));
+    nv[at++] = nv_of(SLICE_LIT(":status"), slice_of(code, http_decimal(code, status)));
     for (size_t i = 0; i < n; i++)
         if (http_header_valid(&h[i]) && !ours(h[i].name))
             nv[at++] = nv_of(h[i].name, h[i].value);
-    if (has_length) {
-        int len = snprintf(text, sizeof text, "%llu", (unsigned long long)length);
-
-        nv[at++] = nv_of(SLICE_LIT("content-length"), slice_of(text, (size_t)len));
-    }
+    if (has_length)
+        nv[at++] = nv_of(SLICE_LIT("content-length"), slice_of(text, http_decimal(text, length)));
     nv[at++] = nv_of(SLICE_LIT("date"), slice_of(server_date(c->s), 29));
     if (nghttp2_submit_response(c->h2, r->stream_id, nv, at, end ? NULL : &body) < 0)
         (void)nghttp2_submit_rst_stream(c->h2, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_INTERNAL_ERROR);
