@@ -147,19 +147,13 @@ static int check_range(const struct cfg_node *n, const json_t *schema, struct er
 static int check_text(const struct cfg_node *n, const json_t *schema, struct err *err) {
     const json_t *least = json_object_get(schema, "minLength"), *most = json_object_get(schema, "maxLength");
     const char *pattern = json_string_value(json_object_get(schema, "pattern"));
-    const char *format = json_string_value(json_object_get(schema, "format"));
     regex_t re;
-    uint64_t v;
     int miss;
 
     if (least && (json_int_t)n->n < json_integer_value(least))
         return cfg_error(err, n, "the text is shorter than %lld bytes", (long long)json_integer_value(least));
     if (most && (json_int_t)n->n > json_integer_value(most))
         return cfg_error(err, n, "the text is longer than %lld bytes", (long long)json_integer_value(most));
-    if (format && strcmp(format, "bytes") == 0)
-        return cfg_u64(n, RS_UNIT_BYTES, &v, err);
-    if (format && strcmp(format, "duration") == 0)
-        return cfg_u64(n, RS_UNIT_NS, &v, err);
     if (!pattern)
         return 0;
     if (regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB) != 0)
@@ -209,7 +203,8 @@ static int check_object(const json_t *schema, const struct cfg_node *n, struct e
 
 static int validate(const json_t *schema, const struct cfg_node *n, struct err *err) {
     const json_t *type = json_object_get(schema, "type"), *choices = json_object_get(schema, "enum");
-    const char *as = pick_type(n, type);
+    const char *format = json_string_value(json_object_get(schema, "format")), *as = pick_type(n, type);
+    uint64_t v;
     int r = 0;
 
     if (!as)
@@ -220,6 +215,10 @@ static int validate(const json_t *schema, const struct cfg_node *n, struct err *
         return r;
     if (strcmp(as, "object") == 0)
         return check_object(schema, n, err);
+    if (format && n->type == CFG_SCALAR && strcmp(format, "bytes") == 0)
+        return cfg_u64(n, RS_UNIT_BYTES, &v, err);
+    if (format && n->type == CFG_SCALAR && strcmp(format, "duration") == 0)
+        return cfg_u64(n, RS_UNIT_NS, &v, err);
     if (strcmp(as, "integer") == 0 || strcmp(as, "number") == 0)
         return check_range(n, schema, err);
     if (strcmp(as, "string") == 0)
