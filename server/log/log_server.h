@@ -41,43 +41,42 @@ struct ls_reply { /* header of every answer */
     bool sealed;
 };
 
+enum ls_kind { LS_STORE, LS_SEAL, LS_INFO, LS_WAIT, LS_GET, LS_DIGEST, LS_TRIM };
+/* What every request begins with. The owner sets kind, loglet_id, global_tail and done; the rest is the server's. */
+struct ls_req {
+    enum ls_kind kind;
+    uint64_t loglet_id;
+    uint32_t global_tail; /* known to the sender; 0 or 1: nothing */
+    void (*done)(struct ls_req *, const struct ls_reply *);
+    struct list link;
+    enum ls_status status;
+};
+
 enum { LS_IGNORE_SEAL = 1 }; /* repair */
 struct ls_store {
-    uint64_t loglet_id;
-    uint32_t global_tail; /* known to the sender */
+    struct ls_req h;
     uint32_t flags;
     uint64_t timeout_at_ns; /* monotonic of this node; 0: none */
     uint32_t first_offset;
     uint32_t repair_floor; /* LS_IGNORE_SEAL: stands for global_tail in the order check */
     struct node_id sequencer;
     bool from_sequencer;          /* the peer that sent it is the sequencer itself */
-    struct bytes *const *records; /* borrowed until log_server_store() returns */
+    struct bytes *const *records; /* borrowed until the call returns; whoever took them from a peer verified them */
     uint32_t n;
-    void (*done)(struct ls_store *, const struct ls_reply *);
-    struct list link; /* the server's until done */
 };
 struct ls_seal {
-    uint64_t loglet_id;
-    uint32_t global_tail;
-    struct node_id sequencer; /* of the segment; only noted */
-    void (*done)(struct ls_seal *, const struct ls_reply *);
-    struct list link;
+    struct ls_req h;
+    struct node_id sequencer; /* of the segment */
 };
 struct ls_info {
-    uint64_t loglet_id;
-    uint32_t global_tail;
+    struct ls_req h;
     uint32_t trim_point; /* answer */
-    void (*done)(struct ls_info *, const struct ls_reply *);
-    struct list link;
 };
 enum ls_wait_for { LS_WAIT_LOCAL, LS_WAIT_GLOBAL, LS_WAIT_EITHER };
 struct ls_wait {
-    uint64_t loglet_id;
-    uint32_t global_tail;
+    struct ls_req h;
     enum ls_wait_for what;
     uint32_t tail; /* answered when that tail is >= this, or the loglet is sealed */
-    void (*done)(struct ls_wait *, const struct ls_reply *);
-    struct list link;
 };
 enum ls_entry_kind { LS_DATA, LS_TRIM_GAP };
 struct ls_entry {
@@ -86,20 +85,21 @@ struct ls_entry {
     uint32_t to;          /* LS_TRIM_GAP: last offset of the gap */
     struct bytes *record; /* LS_DATA: owned by the request; checksum verified */
 };
+struct log_server;
 struct ls_get {
-    uint64_t loglet_id;
-    uint32_t global_tail;
+    struct ls_req h;
     uint32_t from, to;    /* offsets, inclusive */
     uint32_t limit_bytes; /* at least one record comes in any case; 0: no limit but `to` */
     /* answer; entries in order of offset, holes are absent; freed by ls_get_done() */
     struct ls_entry *entries;
-    size_t n;
+    size_t n, cap;
     uint32_t next_offset;
     int error; /* 0; RS_ECORRUPT: the record at next_offset is damaged, what precedes it is in entries; RS_EIO */
     struct err err;
-    void (*done)(struct ls_get *, const struct ls_reply *);
-    struct job job; /* the server's */
+    /* the server's */
+    struct job job;
     struct log_server *server;
+    uint64_t bytes;
 };
 void ls_get_done(struct ls_get *g); /* frees the entries */
 enum ls_digest_status { LS_DIGEST_TRIMMED = 'T', LS_DIGEST_EXISTS = 'X' };
@@ -108,22 +108,19 @@ struct ls_digest_entry {
     enum ls_digest_status status;
 };
 struct ls_digest {
-    uint64_t loglet_id;
-    uint32_t global_tail;
+    struct ls_req h;
     uint32_t from, to;               /* inclusive */
-    struct ls_digest_entry *entries; /* answer; run-length, absent offsets are not listed; malloc'ed */
-    size_t n;
+    struct ls_digest_entry *entries; /* answer; run-length, absent offsets are not listed; the owner frees it */
+    size_t n, cap;
     int error; /* 0 or RS_EIO */
-    void (*done)(struct ls_digest *, const struct ls_reply *);
+    struct err err;
+    /* the server's */
     struct job job;
     struct log_server *server;
 };
 struct ls_trim {
-    uint64_t loglet_id;
-    uint32_t global_tail;
+    struct ls_req h;
     uint32_t trim_point; /* inclusive */
-    void (*done)(struct ls_trim *, const struct ls_reply *);
-    struct list link;
 };
 
 struct log_server_params {
@@ -145,14 +142,9 @@ struct record_cache *log_server_cache(struct log_server *s);
 bool log_server_failsafe(const struct log_server *s); /* poisoned: no stores, reads go on */
 uint32_t log_server_node(const struct log_server *s);
 
-void log_server_store(struct log_server *s, struct ls_store *r);
-void log_server_seal(struct log_server *s, struct ls_seal *r);
-void log_server_info(struct log_server *s, struct ls_info *r);
-void log_server_wait(struct log_server *s, struct ls_wait *r);
-void log_server_wait_cancel(struct log_server *s, struct ls_wait *r); /* not answered any more */
-void log_server_get(struct log_server *s, struct ls_get *r);
-void log_server_digest(struct log_server *s, struct ls_digest *r);
-void log_server_trim(struct log_server *s, struct ls_trim *r);
+/* log_server_submit() - carry out a request of any kind. */
+void log_server_submit(struct log_server *s, struct ls_req *r);
+void log_server_wait_cancel(struct log_server *s, struct ls_wait *r);                    /* not answered any more */
 void log_server_release(struct log_server *s, uint64_t loglet_id, uint32_t global_tail); /* one-way */
 /* What this node knows, without waiting; all zero for a loglet it never saw (tails 1). */
 void log_server_peek(const struct log_server *s, uint64_t loglet_id, struct ls_reply *ret, uint32_t *ret_trim_point);

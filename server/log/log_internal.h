@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log/log_internal.h : shared by log.c, log_lead.c, log_reader.c and log_admin.c; nobody else includes it. */
+#pragma once
+#include "log/chain_writer.h"
+#include "log/log.h"
+#include "log/log_peers.h"
+#include "log/record_cache.h"
+#include "log/recover.h"
+#include "log/sequencer.h"
+
+struct log_node {
+    struct log_node_params p;
+    struct log_router router;
+    struct chain_writer chains;
+    struct record_cache *cache, *own_cache; /* own_cache: when there is no log-server to share one with */
+    struct nodes_config *nodes;             /* NULL: not known */
+    struct meta_watch nodes_watch;
+    struct map logs;
+    struct loop_hook forget; /* loglets that left their chain */
+};
+
+enum lead_state {
+    LEAD_NONE,
+    LEAD_WANTED, /* to be started, or to be looked at again when the chain changed */
+    LEAD_SEALING,
+    LEAD_EXTENDING,
+    LEAD_OWNED
+};
+
+struct log_wait; /* parked at a log-server: tells of a new global tail */
+
+struct log {
+    struct map_node map_node;
+    struct log_node *node;
+    log_id_t id;
+    const struct log_events *ev;
+    void *arg;
+
+    struct loop_hook pump; /* everything that follows from a change: lead step, events, readers */
+    unsigned pumping;
+    bool closed; /* log_close() was called inside a callback */
+
+    enum lead_state lead;
+    epoch_t epoch;
+    log_lead_fn lead_done;
+    void *lead_arg;
+    struct recover *recover;
+    struct chain_op op;
+    bool op_running;
+
+    struct sequencer *seq; /* LEAD_OWNED */
+    lsn_t base;            /* of the segment it writes */
+    uint64_t loglet;       /* id of that segment; also of the last one this process wrote */
+    bool wrote;            /* @loglet was written by this process: it can only be continued by @seq */
+    bool tell_writable, tell_lost;
+    int lost_status;
+    struct err lost_err;
+
+    uint64_t hint_loglet; /* what a log-server told last */
+    uint32_t hint_tail;
+    struct log_wait *wait;
+    lsn_t committed;
+
+    struct list readers, asks; /* asks: find-tail and trim */
+};
+
+struct log_reader {
+    struct list link;
+    struct log *log;
+    lsn_t next;
+    const struct log_reader_events *ev;
+    void *arg;
+    bool paused, resumed, stopped, in_callback, dead;
+    struct log_fetch *fetch; /* under way, or with entries that were not taken yet */
+    uint32_t tries;          /* fetches in a row that brought nothing */
+    struct timer retry;
+};
+
+const struct chain *log_chain(const struct log *l); /* NULL: the log does not exist, or its chain is not known */
+/* log_open_tail() - global tail of the tail segment as far as known here, in offsets. */
+uint32_t log_open_tail(const struct log *l, const struct segment *tail);
+void log_touch(struct log *l); /* arm the pump */
+/* log_watch_tail() - be told when the tail segment's global tail passes what is known; for readers of logs led
+ * elsewhere. */
+void log_watch_tail(struct log *l);
+void log_watch_stop(struct log *l);
+
+void lead_step(struct log *l);
+void lead_chain_changed(struct log *l);
+void lead_stop(struct log *l); /* free what leading needs; no event */
+
+void reader_pump(struct log_reader *r);
+void reader_free(struct log_reader *r);
+
+void asks_drop(struct log *l);
