@@ -49,6 +49,10 @@ typedef int (*meta_compute_fn)(void *arg, uint32_t version, struct slice current
 void meta_update(struct meta *m, const char *key, uint64_t deadline_ns, meta_compute_fn compute, meta_cas_fn done,
                  void *arg);
 
+/* meta_update_take() - the same; @take_arg is malloc'ed and is freed after @done returned, or by meta_free(). */
+void meta_update_take(struct meta *m, const char *key, uint64_t deadline_ns, meta_compute_fn compute, meta_cas_fn done,
+                      void *take_arg);
+
 /* meta_watch() - @changed runs (in a later turn than the registration; once for the value already there) whenever the
  * local copy of a key that begins with @prefix moved to a higher version. The watch is linked until meta_unwatch(). */
 struct meta_watch {
@@ -69,7 +73,8 @@ void meta_each(const struct meta *m, void (*each)(void *arg, const char *key, ui
 /* meta_single_open() - the provider of a cluster with one metadata server: the `meta` store (SYNC) is all there is.
  * Blocking: reads every value. The store must outlive the handle. Errors: RS_ECORRUPT names the key. */
 int meta_single_open(struct loop *loop, struct store *store, struct meta **ret, struct err *err) RS_WARN_UNUSED;
-/* meta_free() - no callback runs afterwards; writes that are under way still become durable, nobody is told. NULL. */
+/* meta_free() - not from a watch's callback; no callback runs afterwards; writes that are under way still become
+ * durable, nobody is told. NULL. */
 struct meta *meta_free(struct meta *m);
 
 /* ---- for providers ---- */
@@ -96,8 +101,9 @@ struct meta { /* first member of a provider's struct */
     const struct meta_ops *ops;
     struct loop *loop;
     struct map values;
-    struct list watches, pending;
+    struct list watches, pending, updates;
     struct loop_hook prime;
+    struct meta_watch *visiting, *next; /* while watches are being called */
 };
 void meta_init(struct meta *m, const struct meta_ops *ops, struct loop *loop);
 void meta_done(struct meta *m);
