@@ -227,8 +227,8 @@ void config_put_docs(struct buf *b) {
                                         "name of a plugin",
                                         "map"};
 
-    buf_put_str(b, "# Configuration\n\nGenerated from the table in `server/config/options.c` by `tests/config_docs`; "
-                   "do not edit.\n\n"
+    buf_put_str(b, "# Configuration\n\nWritten from the table in `server/config/options.c` by "
+                   "`RESTATE_WRITE_DOCS=1 build/tests/unit_config`.\n\n"
                    "The file is YAML. Precedence: default, file (`-c` or `RESTATE_CONFIG`), environment, command line. "
                    "In the environment\n"
                    "`worker.cleanup-interval` is `RESTATE_WORKER__CLEANUP_INTERVAL`; lists and maps are written as in "

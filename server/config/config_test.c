@@ -571,6 +571,40 @@ static void effective_values_are_listed_by_name(void **state) {
     done(&r);
 }
 
+static void the_sample_files_are_valid_and_without_surprises(void **state) {
+    static const char *const names[] = {"single-rocksdb", "single-lmdb", "cluster-n1",
+                                        "cluster-n2",     "cluster-n3",  "tls"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        char path[400];
+        struct run r = {.args = {"-c", path}};
+
+        (void)snprintf(path, sizeof path, "%s/%s.yaml", CONFIGS_DIR, names[i]);
+        (void)ok(&r);
+        assert_string_equal(buf_cstr(&r.warnings), "");
+        done(&r);
+    }
+}
+
+/* Made anew with: RESTATE_WRITE_DOCS=1 build/tests/unit_config */
+static void the_reference_page_is_that_of_the_table(void **state) {
+    _cleanup_buf_ struct buf docs = {0}, page = {0};
+    FILE *f;
+
+    config_put_docs(&docs);
+    if (getenv("RESTATE_WRITE_DOCS")) {
+        f = fopen(DOCS_DIR "/configuration.md", "we");
+        assert_non_null(f);
+        assert_int_equal(fwrite(docs.data, 1, docs.len, f), docs.len);
+        assert_int_equal(fclose(f), 0);
+    }
+    f = fopen(DOCS_DIR "/configuration.md", "re");
+    assert_non_null(f);
+    page.len = fread(buf_reserve(&page, docs.len + 1), 1, docs.len + 1, f);
+    (void)fclose(f);
+    assert_true(slice_eq(buf_slice(&docs), buf_slice(&page)));
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(defaults_are_those_of_the_reference_page),
     cmocka_unit_test(the_command_line_goes_before_environment_before_file),
@@ -592,5 +626,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_default_of_the_table_is_valid_and_found_by_its_name),
     cmocka_unit_test(help_and_reference_name_every_option),
     cmocka_unit_test(effective_values_are_listed_by_name),
+    cmocka_unit_test(the_sample_files_are_valid_and_without_surprises),
+    cmocka_unit_test(the_reference_page_is_that_of_the_table),
 };
 const struct unit_group config_test_group = UNIT_GROUP(tests);
