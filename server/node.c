@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node_internal.h"
+#include "base/logging.h"
+#include "base/text.h"
+#include "loop/loop.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef RESTATE_SERVER_VERSION
+#define RESTATE_SERVER_VERSION "0.0.0"
+#endif
+#define POOL_THREADS 2
+/* What the admin API reports: clients choose their behaviour by the upstream version whose API this is. */
+#define API_VERSION "1.7.12"
+
+void node_fail(struct node *n, const char *what, const struct err *err) {
+    if (!n->failed) {
+        n->failed = true;
+        n->failure = *err;
+        (void)err_wrap(&n->failure, err->code, "%s", what);
+    }
+    node_stop(n);
+}
+
+const struct err *node_failure(const struct node *n) {
+    return n->failed ? &n->failure : NULL;
+}
+
+/* ---- stores ---- */
+
+static void on_poisoned(void *arg, const struct err *why) {
+    struct node_store *s = arg;
+
+    /* a node alone in its cluster has nobody to take over: it stops instead of limping (design §8) */
+    node_fail(s->node, "a store failed for good", why);
+}
+
+static void on_store_durable(void *arg) {
+    struct node_store *s = arg;
+
+    if (s->node->worker)
+        worker_store_durable(s->node->worker, s->store);
+}
+
+static int open_store(struct node *n, struct node_store *s, enum cfg_profile_store kind, const char *name,
+                      struct err *err) {
+    const struct plugin_instance *pi = n->plugins.store[kind];
+    const struct config *c = n->config;
+    char dir[4096];
+    struct store_params p = {
+        .loop = n->loop,
+        .ops = pi->storage,
+        .self = pi->self,
+        .caps = pi->caps,
+        .dir = dir,
+        .name = name,
+        .durability = kind == STORE_DATA ? RS_STORE_RELAXED : RS_STORE_SYNC,
+        .write_out_bytes = c->storage.write_out_bytes == CFG_UNSET ? 0 : c->storage.write_out_bytes,
+        .write_out_ns = c->storage.write_out_interval_ns == CFG_UNSET ? 0 : c->storage.write_out_interval_ns,
+        .sync_bytes = c->storage.sync_bytes,
+        .sync_ns = c->storage.sync_interval_ns,
+        .overlay_limit_bytes = c->memory_limit_bytes * 15 / 100 / n->n_data,
+        .poisoned = on_poisoned,
+        .durable = on_store_durable,
+        .arg = s};
+
+    s->node = n;
+    (void)snprintf(dir, sizeof dir, "%s/%s", c->storage.dir[kind] ? c->storage.dir[kind] : c->node_dir, name);
+    s->writer = exec_new_threads(name, 1);
+    p.writer = s->writer;
+    return store_open(&p, &s->store, err);
+}
+
+static int open_stores(struct node *n, struct err *err) {
+    char name[16];
+    int r = open_store(n, &n->log_store, STORE_LOG, "log", err);
+
+    if (r == 0)
+        r = open_store(n, &n->meta_store, STORE_META, "meta", err);
+    for (unsigned i = 0; r == 0 && i < n->n_data; i++) {
+        (void)snprintf(name, sizeof name, "data-%u", i);
+        r = open_store(n, &n->data[i], STORE_DATA, name, err);
+    }
+    return r;
+}
+
+/* ---- opening ---- */
+
+static int check_supported(const struct config *c, struct err *err) {
+    unsigned needed = CFG_ROLE_WORKER | CFG_ROLE_LOG_SERVER | CFG_ROLE_METADATA_SERVER;
+
+    if ((c->roles & needed) != needed)
+        return err_set(
+            err, RS_EUNSUPPORTED,
+            "roles: this version runs single nodes only; worker, log-server and metadata-server must all be present");
+    if (c->metadata_client.addresses.n > 1)
+        return err_set(err, RS_EUNSUPPORTED,
+                       "metadata-client.addresses: this version runs single nodes only, it cannot join a cluster");
+    if (c->log_replication.copies > 1)
+        return err_set(
+            err, RS_EUNSUPPORTED,
+            "default-replication: this version runs single nodes only, one copy of the log is all there can be");
+    return 0;
+}
+
+static int load_plugins(struct node *n, struct err *err) {
+    struct host_params hp = {.pool = n->pool, .loop = n->loop};
+    int r;
+
+    n->host = host_new(&hp);
+    n->registry = plugin_registry_new(n->host, n->config->plugins_dir);
+    r = plugin_set_use(n->registry, n->config, &n->plugins, err);
+    return r;
+}
+
+static int open_directory(struct node *n, struct err *err) {
+    const struct config *c = n->config;
+    char log_plugin[64], meta_plugin[64], data_plugin[64], cluster[256], name[256],
+        version[32] = RESTATE_SERVER_VERSION;
+    struct node_marker want = {.cluster_name = cluster,
+                               .node_name = name,
+                               .data_stores = (uint32_t)c->storage.data_stores,
+                               .log_plugin = log_plugin,
+                               .meta_plugin = meta_plugin,
+                               .data_plugin = data_plugin,
+                               .current_version = version,
+                               .max_version = version,
+                               .min_version = version};
+    int r;
+
+    (void)snprintf(cluster, sizeof cluster, "%s", c->cluster_name);
+    (void)snprintf(name, sizeof name, "%s", c->node_name);
+    (void)snprintf(log_plugin, sizeof log_plugin, "%s", c->storage.plugin[STORE_LOG].name);
+    (void)snprintf(meta_plugin, sizeof meta_plugin, "%s", c->storage.plugin[STORE_META].name);
+    (void)snprintf(data_plugin, sizeof data_plugin, "%s", c->storage.plugin[STORE_DATA].name);
+    r = node_marker_start(c->node_dir, &want, &n->marker, &n->lock_fd, err);
+    if (r == 0)
+        n->n_data = n->marker.data_stores ? MIN(n->marker.data_stores, (uint32_t)NODE_MAX_DATA_STORES) : 1;
+    return r;
+}
+
+int node_open(const struct config *config, struct loop *loop, struct node **ret, struct err *err) {
+    struct node *n = xnew(struct node);
+    int r = check_supported(config, err);
+
+    n->config = config;
+    n->loop = loop;
+    n->lock_fd = -1;
+    n->started_ns = loop_mono_ns(loop);
+    n->pool = exec_new_threads("pool", POOL_THREADS);
+    if (r == 0)
+        r = load_plugins(n, err);
+    if (r == 0)
+        r = open_directory(n, err);
+    if (r == 0)
+        r = plugin_registry_init(n->registry, err);
+    if (r == 0) {
+        n->plugins_started = true;
+        r = open_stores(n, err);
+    }
+    if (r == 0)
+        r = meta_single_open(loop, n->meta_store.store, &n->meta, err);
+    if (r < 0)
+        n = node_free(n);
+    else
+        *ret = n;
+    return r;
+}
+
+int node_check(const struct config *config, struct loop *loop, struct err *err) {
+    struct node *n = xnew(struct node);
+    int r = check_supported(config, err);
+
+    n->config = config;
+    n->loop = loop;
+    n->lock_fd = -1;
+    n->pool = exec_new_threads("pool", 1);
+    if (r == 0)
+        r = load_plugins(n, err);
+    (void)node_free(n);
+    return r;
+}
+
+/* ---- starting: provision, join, log, worker, listeners ---- */
+
+static struct http_transport transport_of(const struct transports *t, const char *scheme) {
+    const struct plugin_instance *pi = transports_find(t, scheme);
+
+    return pi ? (struct http_transport){pi->transport, pi->self} : (struct http_transport){0};
+}
+
+static int listen_one(struct node *n, struct http_server *server, const struct transports *t, const char *text,
+                      const char *what, struct err *err) {
+    struct address a;
+    char uri[640], bound[300];
+    struct http_transport ht;
+    int r = address_parse(text, &a, err), i;
+
+    if (r < 0)
+        return r;
+    ht = transport_of(t, a.scheme);
+    if (!ht.ops)
+        return err_set(err, RS_EUNSUPPORTED, "%s: no transport serves the scheme '%s' of '%s'", what, a.scheme, text);
+    i = http_server_listen(server, ht, address_uri(&a, uri, sizeof uri), NULL, err);
+    if (i < 0)
+        return err_wrap(err, i, "%s: cannot listen on %s", what, text);
+    if (http_server_uri(server, i, bound, sizeof bound) == 0)
+        LOG_INFO("listening", F_STR("api", what), F_STR("address", bound));
+    (void)n;
+    return 0;
+}
+
+static int listen_all(struct node *n, struct http_server *server, const struct transports *t,
+                      const struct cfg_listen *l, const char *what, struct err *err) {
+    char path[4200];
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && (l->mode & LISTEN_TCP) && i < l->bind.n; i++)
+        r = listen_one(n, server, t, l->bind.v[i], what, err);
+    if (r == 0 && (l->mode & LISTEN_UNIX)) {
+        (void)snprintf(path, sizeof path, "unix:%s/%s.sock", n->config->node_dir, what);
+        r = listen_one(n, server, t, path, what, err);
+        if (r < 0 && l->mode == LISTEN_ALL) { /* a path too long for a socket must not keep the node from serving */
+            LOG_WARN_ERR(err, "no unix socket", F_STR("api", what));
+            r = 0;
+        }
+    }
+    return r;
+}
+
+static void advertised_ingress(struct node *n) {
+    const struct cfg_listen *l = &n->config->ingress.listen;
+    struct address a;
+    struct err err;
+    char host[256];
+
+    if (l->advertised) {
+        size_t len = strlen(l->advertised);
+
+        (void)snprintf(n->ingress_address, sizeof n->ingress_address, "%s%s", l->advertised,
+                       len && l->advertised[len - 1] == '/' ? "" : "/");
+        return;
+    }
+    if (l->bind.n == 0 || address_parse(l->bind.v[0], &a, &err) < 0)
+        return;
+    (void)snprintf(host, sizeof host, "%s", l->advertised_host ? l->advertised_host : a.host);
+    if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
+        (void)snprintf(host, sizeof host, "127.0.0.1");
+    (void)snprintf(n->ingress_address, sizeof n->ingress_address, "%s://%s:%u/",
+                   strcmp(a.scheme, "tls") == 0 ? "https" : "http", host, a.port);
+}
+
+static void on_ready(void *arg, bool all_lead) {
+    struct node *n = arg;
+    uint64_t ms = (loop_mono_ns(n->loop) - n->started_ns) / 1000000;
+
+    if (all_lead)
+        LOG_INFO("all partitions are led by this node", F_U64("since_start_ms", ms));
+    else
+        LOG_WARN("not all partitions have a leader");
+}
+
+static struct schema_defaults schema_defaults(const struct config *c) {
+    return (struct schema_defaults){
+        .journal_retention_ms = c->journal_retention_ns / 1000000,
+        .idempotency_retention_ms = c->idempotency_retention_ns / 1000000,
+        .workflow_retention_ms = c->workflow_retention_ns / 1000000,
+        .inactivity_timeout_ms = c->invoker.inactivity_timeout_ns / 1000000,
+        .abort_timeout_ms = c->invoker.abort_timeout_ns / 1000000,
+        .retry = {.initial_ms = c->retry.initial_interval_ns / 1000000,
+                  .max_ms = c->retry.max_interval_ns / 1000000,
+                  .factor = c->retry.factor,
+                  .max_attempts = c->retry.max_attempts == CFG_UNLIMITED ? 0 : (uint32_t)c->retry.max_attempts,
+                  .kill = c->retry.on_max_attempts == ON_MAX_KILL}};
+}
+
+static unsigned limit_of(uint64_t v) {
+    return v == CFG_UNLIMITED || v > UINT32_MAX ? 0 : (unsigned)v;
+}
+
+static int open_worker(struct node *n, struct err *err) {
+    const struct config *c = n->config;
+    struct store *stores[NODE_MAX_DATA_STORES];
+    struct partition_table *table = NULL;
+    struct invoker_params ip = {
+        .loop = n->loop,
+        .http = transport_of(n->plugins.invoker, "tcp"),
+        .https = transport_of(n->plugins.invoker, "tls"),
+        .cluster_name = c->cluster_name,
+        .concurrency = limit_of(c->invoker.concurrent_limit) ? limit_of(c->invoker.concurrent_limit) : UINT32_MAX,
+        .message_limit_bytes = c->invoker.message_size_limit,
+        .eager_state_limit_bytes = c->invoker.eager_state_limit,
+        .connect_timeout_ns = c->invoker.connect_timeout_ns};
+    struct worker_params wp = {.loop = n->loop,
+                               .meta = n->meta,
+                               .log_node = n->log_node,
+                               .self = n->self,
+                               .stores = stores,
+                               .n_stores = n->n_data,
+                               .schema_defaults = schema_defaults(c),
+                               .settings = {.version = RESTATE_SERVER_VERSION,
+                                            .cleanup_interval_ns = c->worker.cleanup_interval_ns,
+                                            .trim_delay_ns = c->worker.trim_delay_ns},
+                               .ready = on_ready,
+                               .arg = n};
+    struct bytes *value;
+    uint32_t version;
+    int r = meta_get(n->meta, META_KEY_PARTITIONS, &version, &value);
+
+    if (r < 0)
+        return err_set(err, r, "the partition table is missing");
+    r = partition_table_parse(bytes_slice(value), &table, err);
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < n->n_data; i++)
+        stores[i] = n->data[i].store;
+    wp.partitions = table;
+    n->invoker = invoker_new(&ip);
+    wp.invoker = n->invoker;
+    r = worker_open(&wp, &n->worker, err);
+    (void)partition_table_free(table);
+    return r;
+}
+
+static int open_apis(struct node *n, struct err *err) {
+    const struct config *c = n->config;
+    struct ingress_params ip = {.loop = n->loop,
+                                .worker = n->worker,
+                                .concurrent_limit = limit_of(c->ingress.concurrent_limit),
+                                .request_size_limit = c->ingress.request_size_limit,
+                                .http2_max_streams = (unsigned)c->ingress.http2_max_streams};
+    struct admin_params ap = {.loop = n->loop,
+                              .meta = n->meta,
+                              .worker = n->worker,
+                              .http = transport_of(n->plugins.invoker, "tcp"),
+                              .https = transport_of(n->plugins.invoker, "tls"),
+                              .cluster_name = c->cluster_name,
+                              .ingress_address = n->ingress_address,
+                              .version = API_VERSION,
+                              .concurrent_limit = limit_of(c->admin.concurrent_limit),
+                              .request_size_limit = c->networking.message_size_limit,
+                              .connect_timeout_ns = c->invoker.connect_timeout_ns};
+    int r = 0;
+
+    advertised_ingress(n);
+    if (c->ingress.enabled) {
+        n->ingress = ingress_new(&ip);
+        r = listen_all(n, ingress_server(n->ingress), n->plugins.ingress, &c->ingress.listen, "ingress", err);
+    }
+    if (r == 0 && (c->roles & CFG_ROLE_ADMIN)) {
+        n->admin = admin_new(&ap);
+        r = listen_all(n, admin_server(n->admin), n->plugins.admin, &c->admin.listen, "admin", err);
+    }
+    return r;
+}
+
+static void serve(struct node *n) {
+    struct log_node_params lp = {.loop = n->loop, .meta = n->meta, .server = n->log_server, .self = n->self};
+    struct err err = {0};
+    int r;
+
+    if (n->stopping)
+        return;
+    r = log_node_open(&lp, &n->log_node, &err);
+    if (r == 0)
+        r = open_worker(n, &err);
+    if (r == 0)
+        r = open_apis(n, &err);
+    if (r < 0)
+        node_fail(n, "cannot start", &err);
+    else
+        n->serving = true;
+}
+
+static void on_storage_state(void *arg, int status, uint32_t version, const struct err *err) {
+    struct node *n = arg;
+
+    if (status < 0)
+        node_fail(n, "cannot register the log-server", err);
+    else
+        serve(n);
+}
+
+static void on_joined(void *arg, int status, const struct join_result *res, const struct err *err) {
+    struct node *n = arg;
+    struct log_server_params lp = {.loop = n->loop, .store = n->log_store.store, .pool = n->pool};
+    struct err e = {0};
+    int r;
+
+    if (n->stopping)
+        return;
+    if (status < 0) {
+        node_fail(n, "cannot join the cluster", err);
+        return;
+    }
+    n->self = res->self;
+    n->storage_state = res->storage_state;
+    n->marker.fingerprint = res->fingerprint;
+    n->marker.node_id = res->self.id;
+    n->marker.provisioned = true;
+    r = node_marker_store(n->config->node_dir, &n->marker, &e);
+    lp.node_id = n->self.id;
+    lp.expect_marker = n->storage_state == STORAGE_READ_WRITE || n->storage_state == STORAGE_READ_ONLY;
+    if (r == 0)
+        r = log_server_open(&lp, &n->log_server, &e);
+    if (r < 0) {
+        node_fail(n, "cannot open the log", &e);
+        return;
+    }
+    LOG_INFO("joined the cluster", F_STR("cluster", n->config->cluster_name), F_U64("node_id", n->self.id),
+             F_U64("generation", n->self.generation));
+    if (n->storage_state == STORAGE_PROVISIONING)
+        cluster_set_storage_state(n->meta, n->self, STORAGE_PROVISIONING, STORAGE_READ_WRITE, on_storage_state, n);
+    else
+        serve(n);
+}
+
+static void join(struct node *n) {
+    const struct config *c = n->config;
+    struct join_params p = {.cluster_name = c->cluster_name,
+                            .node_name = c->node_name,
+                            .address = c->fabric.advertised ? c->fabric.advertised
+                                       : c->fabric.bind.n   ? c->fabric.bind.v[0]
+                                                            : "",
+                            .location = c->location,
+                            .binary_version = RESTATE_SERVER_VERSION,
+                            .roles = c->roles,
+                            .force_node_id = c->force_node_id == CFG_UNSET ? 0 : (uint32_t)c->force_node_id,
+                            .fingerprint = n->marker.fingerprint,
+                            .node_id = n->marker.node_id,
+                            .metadata_auto_join = true};
+
+    cluster_join(n->meta, &p, 0, on_joined, n);
+}
+
+static void on_provisioned(void *arg, int status, bool newly, const struct err *err) {
+    struct node *n = arg;
+
+    if (n->stopping)
+        return;
+    if (status < 0) {
+        node_fail(n, "cannot provision the cluster", err);
+        return;
+    }
+    if (newly)
+        LOG_INFO("provisioned a new cluster", F_STR("cluster", n->config->cluster_name),
+                 F_U64("partitions", n->config->default_num_partitions));
+    join(n);
+}
+
+void node_start(struct node *n) {
+    struct provision_params p = {.cluster_name = n->config->cluster_name,
+                                 .num_partitions = (uint32_t)n->config->default_num_partitions,
+                                 .log_replication = "1"};
+
+    if (n->config->auto_provision && !n->marker.provisioned)
+        cluster_provision(n->meta, &p, on_provisioned, n);
+    else
+        join(n);
+}

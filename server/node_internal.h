@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* node_internal.h : struct node, shared by node.c (from open to serving) and node_stop.c (back again). */
+#pragma once
+#include "admin/admin.h"
+#include "ingress/ingress.h"
+#include "invoker/invoker.h"
+#include "log/log.h"
+#include "log/log_server.h"
+#include "meta/cluster.h"
+#include "meta/meta.h"
+#include "meta/node_marker.h"
+#include "meta/nodes_config.h"
+#include "meta/partition_table.h"
+#include "node.h"
+#include "plugin/setup.h"
+#include "storage/store.h"
+#include "worker/worker.h"
+
+enum { NODE_MAX_DATA_STORES = 16, NODE_MAX_STORES = NODE_MAX_DATA_STORES + 2 };
+
+struct node_store { /* one store and the thread that writes it */
+    struct node *node;
+    struct exec *writer;
+    struct store *store;
+};
+
+struct node {
+    const struct config *config;
+    struct loop *loop;
+    struct exec *pool;
+    struct host *host;
+    struct plugin_registry *registry;
+    struct plugin_set plugins;
+    struct node_marker marker;
+    int lock_fd;
+
+    struct node_store log_store, meta_store, data[NODE_MAX_DATA_STORES];
+    unsigned n_data;
+    struct meta *meta;
+    struct log_server *log_server;
+    struct log_node *log_node;
+    struct invoker *invoker;
+    struct worker *worker;
+    struct ingress *ingress;
+    struct admin *admin;
+    struct node_id self;
+    enum storage_state storage_state;
+    uint64_t started_ns;
+    char ingress_address[300];
+
+    bool stopping, serving, plugins_started;
+    unsigned draining;
+    struct err failure;
+    bool failed;
+};
+
+void node_fail(struct node *n, const char *what, const struct err *err);

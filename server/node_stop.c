@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* node_stop.c : the way back: listeners, leaders, log, stores, plugins. Each step waits for the one before it. */
+#include "node_internal.h"
+#include "base/logging.h"
+#include "loop/loop.h"
+
+#include <unistd.h>
+
+#define DRAIN_NS 5000000000ull
+
+static void stopped(void *arg) {
+    struct node *n = arg;
+
+    loop_stop(n->loop);
+}
+
+static void close_store(struct node_store *s) {
+    if (s->store)
+        s->store = store_close(s->store);
+    s->writer = exec_free(s->writer);
+}
+
+static void close_stores(struct node *n) {
+    if (n->meta)
+        n->meta = meta_free(n->meta);
+    for (unsigned i = 0; i < n->n_data; i++)
+        close_store(&n->data[i]);
+    close_store(&n->meta_store);
+    close_store(&n->log_store);
+}
+
+static void on_log_server_closed(void *arg) {
+    struct node *n = arg;
+
+    n->log_server = NULL;
+    close_stores(n);
+    plugin_registry_stop(n->registry, n->loop, stopped, n);
+    n->plugins_started = false;
+}
+
+static void on_invoker_closed(void *arg) {
+    struct node *n = arg;
+
+    n->invoker = NULL;
+    if (n->log_node)
+        n->log_node = log_node_close(n->log_node);
+    if (n->log_server)
+        log_server_close(n->log_server, on_log_server_closed, n);
+    else
+        on_log_server_closed(n);
+}
+
+static void close_worker(void *arg) {
+    struct node *n = arg;
+
+    n->admin = NULL;
+    if (n->worker)
+        n->worker = worker_close(n->worker);
+    if (n->invoker)
+        invoker_close(n->invoker, on_invoker_closed, n);
+    else
+        on_invoker_closed(n);
+}
+
+static void on_drained(void *arg) {
+    struct node *n = arg;
+
+    if (--n->draining)
+        return;
+    if (n->ingress)
+        n->ingress = ingress_free(n->ingress);
+    if (n->admin)
+        admin_close(n->admin, close_worker, n);
+    else
+        close_worker(n);
+}
+
+void node_stop(struct node *n) {
+    if (n->stopping)
+        return;
+    n->stopping = true;
+    LOG_INFO("stopping");
+    n->draining = 1;
+    if (n->ingress) {
+        n->draining++;
+        ingress_drain(n->ingress, DRAIN_NS, on_drained, n);
+    }
+    if (n->admin) {
+        n->draining++;
+        admin_drain(n->admin, DRAIN_NS, on_drained, n);
+    }
+    if (n->worker) /* waiting calls are answered: nothing can finish them here any more */
+        worker_stop(n->worker);
+    loop_post(n->loop, on_drained, n);
+}
+
+struct node *node_free(struct node *n) {
+    if (!n)
+        return NULL;
+    close_stores(n); /* when node_open() failed half-way */
+    plugin_set_done(&n->plugins);
+    n->pool = exec_free(n->pool); /* its jobs may still use the plugins */
+    if (n->registry)
+        n->registry = plugin_registry_free(n->registry);
+    if (n->host)
+        n->host = host_free(n->host);
+    node_marker_done(&n->marker);
+    if (n->lock_fd >= 0)
+        (void)close(n->lock_fd);
+    free(n);
+    return NULL;
+}
