@@ -27,7 +27,10 @@ static int fail(struct attempt *a, struct attempt_failure *f, uint32_t code, con
 }
 
 static int malformed(struct attempt *a, struct attempt_failure *f, uint16_t type, const struct err *e) {
-    return fail(a, f, 571, "RT0012", "malformed %s message: %s", sp_type_name(type), e->msg);
+    if (e->code == RS_ETOOBIG) /* a future nested too deeply: no retry will make it smaller */
+        f->behavior = SP_BEHAVIOR_PAUSE;
+    return fail(a, f, 571, e->code == RS_ETOOBIG ? "RT0025" : "RT0012", "malformed %s message: %s", sp_type_name(type),
+                e->msg);
 }
 
 void attempt_flush(struct attempt *a) {

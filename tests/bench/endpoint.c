@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/bench/endpoint.c : a service endpoint in C that speaks the service protocol over h2c, so that in a benchmark the service is not
- * the bottleneck. One thread, no durability: `bench-endpoint PORT`.
+/* tests/bench/endpoint.c : a service endpoint in C that speaks the service protocol over h2c, so that in a benchmark
+ * the service is not the bottleneck. One thread, no durability: `bench-endpoint PORT`.
  *
- * Echo/echo returns its input; Counter/add adds 1 to the state "count" and returns it; Steps/ten makes ten ctx.run steps, one after the
- * other, and returns 10. Commands that are in the replayed journal are not sent again. */
+ * Echo/echo returns its input; Counter/add adds 1 to the state "count" and returns it; Steps/ten makes ten ctx.run
+ * steps, one after the other, and returns 10. Commands that are in the replayed journal are not sent again. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -51,7 +51,9 @@ struct stream {
     struct buf input;
 };
 
-static void put(struct stream *s, uint16_t type, struct slice payload) { sp_frame_put(&s->out, type, 0, payload); }
+static void put(struct stream *s, uint16_t type, struct slice payload) {
+    sp_frame_put(&s->out, type, 0, payload);
+}
 
 static void put_output(struct stream *s, struct slice value) {
     struct sp_value v = {.content = value};
@@ -86,7 +88,8 @@ static void counter(struct stream *s) {
         put(s, SP_GET_EAGER_STATE, buf_slice(&b));
         buf_clear(&b);
     }
-    v = (struct sp_value){.content = slice_of(text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)s->count + 1))};
+    v = (struct sp_value){
+        .content = slice_of(text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)s->count + 1))};
     if (done <= 1) {
         struct sp_set_state set = {.key = SLICE_LIT("count"), .value = &v};
 
@@ -169,7 +172,8 @@ static void on_frame(struct stream *s, const struct sp_frame *f) {
 
 /* ---- HTTP/2 ---- */
 
-static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags, nghttp2_data_source *source, void *user) {
+static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+                        nghttp2_data_source *source, void *user) {
     struct stream *s = source->ptr;
     size_t n = MIN(len, s->out.len);
 
@@ -190,9 +194,10 @@ static nghttp2_nv nv(const char *name, const char *value) {
 
 static void respond(struct stream *s) {
     bool found = s->kind != UNKNOWN;
-    nghttp2_nv h[] = {nv(":status", found ? "200" : "404"),
-                      nv("content-type", s->kind == DISCOVER ? "application/vnd.restate.endpointmanifest.v4+json" : s->content_type),
-                      nv("x-restate-server", "bench-endpoint/1.0")};
+    nghttp2_nv h[] = {
+        nv(":status", found ? "200" : "404"),
+        nv("content-type", s->kind == DISCOVER ? "application/vnd.restate.endpointmanifest.v4+json" : s->content_type),
+        nv("x-restate-server", "bench-endpoint/1.0")};
     nghttp2_data_provider p = {.source.ptr = s, .read_callback = read_out};
 
     if (s->kind == DISCOVER)
@@ -216,8 +221,8 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
     return 0;
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t nlen, const uint8_t *value, size_t vlen,
-                     uint8_t flags, void *user) {
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t nlen,
+                     const uint8_t *value, size_t vlen, uint8_t flags, void *user) {
     static const char *const paths[] = {"/discover", "/invoke/Echo/echo", "/invoke/Counter/add", "/invoke/Steps/ten"};
     struct stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     struct slice n = slice_of(name, nlen), v = slice_of(value, vlen);
@@ -310,7 +315,8 @@ static void on_conn(void *arg, unsigned events) {
 static void on_accept(void *arg, unsigned events) {
     struct server *srv = arg;
     nghttp2_session_callbacks *cb;
-    nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1000}, {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1 << 20}};
+    nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1000},
+                                         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1 << 20}};
     int fd = accept4(srv->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
     struct conn *c;
 
