@@ -144,7 +144,8 @@ void discover_start(struct discovery *d) {
     struct http_header h[32] = {HTTP_HEADER("accept", slice_str(accept_types)),
                                 HTTP_HEADER("x-restate-cluster-name", slice_str(a->params.cluster_name))};
     struct http_client_request req;
-    struct buf dial = {0}, path = {0}, authority = {0};
+    struct buf dial = {0}, path = {0}, authority = {0}, sni = {0};
+    size_t host_len;
     size_t n = 2;
     const char *name;
     json_t *v;
@@ -161,12 +162,14 @@ void discover_start(struct discovery *d) {
         buf_clear(&path);
         buf_putf(&path, "%s/discover", slash);
     }
+    host_len = host[0] == '[' ? strcspn(host + 1, "]") : strcspn(host, ":/");
+    buf_put(&sni, host + (host[0] == '['), host_len);
     buf_putf(&dial, "%s://%s", tls ? "tls" : "tcp", buf_cstr(&authority));
     if (strrchr(buf_cstr(&authority), ':') <= strrchr(buf_cstr(&authority), ']'))
         buf_put_str(&dial, tls ? ":443" : ":80");
     req = (struct http_client_request){.transport = t,
                                        .uri = buf_cstr(&dial),
-                                       .server_name = buf_cstr(&authority),
+                                       .server_name = buf_cstr(&sni),
                                        .scheme = slice_str(tls ? "https" : "http"),
                                        .authority = buf_slice(&authority),
                                        .method = SLICE_LIT("GET"),
@@ -190,4 +193,5 @@ void discover_start(struct discovery *d) {
     buf_done(&dial);
     buf_done(&path);
     buf_done(&authority);
+    buf_done(&sni);
 }

@@ -436,7 +436,7 @@ static int open_stream(struct starting *st) {
     const struct deployment *d = st->deployment;
     bool tls = strcmp(d->scheme, "https") == 0;
     struct http_header headers[64];
-    struct buf path = {0}, key = {0}, uri = {0};
+    struct buf path = {0}, key = {0};
     char id_text[INVOCATION_ID_CHARS + 1];
     struct err err = {0};
     int r;
@@ -444,17 +444,13 @@ static int open_stream(struct starting *st) {
     invocation_id_format(&st->in->id, id_text);
     buf_putf(&path, "%s/invoke/" SLICE_FMT "/" SLICE_FMT, d->path, SLICE_ARG(name_service(a)),
              SLICE_ARG(name_handler(a)));
-    buf_putf(&uri, "%s://%s%s", tls ? "tls" : "tcp", d->authority,
-             strrchr(d->authority, ':') > strrchr(d->authority, ']') ? ""
-             : tls                                                   ? ":443"
-                                                                     : ":80");
     r = !(tls ? inv->params.https.ops : inv->params.http.ops)
             ? err_set(&err, RS_EUNSUPPORTED, "no transport serves %s deployments on this node", d->scheme)
             : http_client_request(inv->client,
                                   &(struct http_client_request){
                                       .transport = tls ? inv->params.https : inv->params.http,
-                                      .uri = buf_cstr(&uri),
-                                      .server_name = d->authority,
+                                      .uri = d->dial,
+                                      .server_name = d->host,
                                       .scheme = slice_str(d->scheme),
                                       .authority = slice_str(d->authority),
                                       .method = SLICE_LIT("POST"),
@@ -473,7 +469,6 @@ static int open_stream(struct starting *st) {
     }
     buf_done(&path);
     buf_done(&key);
-    buf_done(&uri);
     return r;
 }
 

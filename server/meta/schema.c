@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* meta/schema.c : from the metadata value to the structs everybody reads. Making new values is schema_plan.c. */
 #include "meta/schema.h"
+#include "base/buf.h"
 #include "base/util.h"
 #include "proto/command.h"
 
@@ -120,11 +121,19 @@ static int parse_service(struct deployment *dep, const json_t *o, const struct s
     return 0;
 }
 
+static const char *strrchr_or_start(const char *s, char c) {
+    const char *p = strrchr(s, c);
+
+    return p ? p : s;
+}
+
 /* Splits "http://host:port/base/" once, so that no call has to. */
 static int split_uri(struct deployment *d, json_t *o, struct err *err) {
     const char *colon = strstr(d->uri, "://"), *slash, *host;
     size_t path_len;
-    char *authority;
+    const char *end;
+    bool tls, port;
+    struct buf dial = {0};
 
     if (!colon)
         return err_set(err, RS_ECORRUPT, "deployment %s has no absolute uri: '%s'", d->id, d->uri);
@@ -135,9 +144,16 @@ static int split_uri(struct deployment *d, json_t *o, struct err *err) {
     path_len = strlen(slash);
     while (path_len && slash[path_len - 1] == '/')
         path_len--;
-    authority = xstrndup(host, (size_t)(slash - host));
     d->scheme = strncmp(d->uri, "https:", 6) == 0 ? "https" : "http";
-    d->authority = authority;
+    d->authority = xstrndup(host, (size_t)(slash - host));
+    tls = d->scheme[4] == 's';
+    end = strrchr(d->authority, ':');
+    port = end && end > strrchr_or_start(d->authority, ']');
+    buf_putf(&dial, "%s://%s%s", tls ? "tls" : "tcp", d->authority, port ? "" : tls ? ":443" : ":80");
+    d->dial = xstrdup(buf_cstr(&dial));
+    buf_done(&dial);
+    d->host = host[0] == '[' ? xstrndup(host + 1, strcspn(host + 1, "]"))
+                             : xstrndup(host, port ? (size_t)(end - d->authority) : strlen(d->authority));
     d->path = xstrndup(slash, path_len);
     return 0;
 }
@@ -261,6 +277,8 @@ struct schema *schema_unref(struct schema *s) {
         free(d->services);
         free_string(d->authority);
         free_string(d->path);
+        free_string(d->host);
+        free_string(d->dial);
     }
     free(s->deployments);
     free(s->latest);

@@ -64,6 +64,8 @@ struct deployment {
     const char *id;        /* dp_1… */
     const char *uri;       /* with a trailing slash when the path is empty */
     const char *authority; /* host:port of the uri */
+    const char *host;      /* of it, without port and brackets: the TLS server name */
+    const char *dial;      /* what a transport connects to: tcp://host:port or tls://host:port */
     const char *scheme;    /* http or https */
     const char *path;      /* base path without the trailing slash: "" or "/x" */
     enum deployment_kind kind;
