@@ -54,3 +54,4 @@ int suite_stream(struct check *c);
 int suite_connect(struct check *c);
 int suite_lifecycle(struct check *c);
 int suite_tls(struct check *c);
+int suite_threads(struct check *c);

@@ -260,7 +260,7 @@ int host_loop_turn(rs_loop *l, int timeout_ms) {
     l->depth++;
     n = run_posts(l);
     n += run_timers(l, clock_mono_ns());
-    n += run_watches(l, n != 0 || l->posts != NULL ? 0 : wait_ms(l, timeout_ms));
+    n += run_watches(l, n != 0 ? 0 : wait_ms(l, timeout_ms)); /* a post made meanwhile has written to the pipe */
     l->depth--;
     sweep(l);
     return n;

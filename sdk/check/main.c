@@ -28,6 +28,7 @@ static const struct suite {
     {"connect", "what cannot be dialled or bound is refused", TRANSPORT, suite_connect, 60},
     {"lifecycle", "threads, callbacks, limits of the host, stop", TRANSPORT, suite_lifecycle, 60},
     {"tls", "certificates, names, versions, reload (with option ca-file)", TRANSPORT, suite_tls, 60},
+    {"threads", "loops on threads of their own", TRANSPORT, suite_threads, 60},
 };
 
 static void usage(FILE *to) {

@@ -60,6 +60,8 @@ static void stop_conn(void *arg) {
         return;
     if (c->state != SOCKETS_CLOSING)
         (void)sockets_broken(c, RS_ECANCELED, 0, "the transport was stopped");
+    if (c->state == SOCKETS_OPEN && c->medium->shutdown && !c->shut)
+        (void)c->medium->shutdown(c);
     sockets_conn_end(c, 0);
 }
 

@@ -334,14 +334,14 @@ int sockets_attach(rs_conn *c, rs_loop *loop, const rs_conn_events *events, void
     r = sockets_conn_events(c, events, arg);
     if (r < 0)
         return r;
-    /* Under the lock, so that sockets_stop() sees the connection either not at all or posts after us. */
+    /* Under the lock, so that sockets_stop() sees the connection either not at all or posts after us. From the post on
+     * it belongs to the other thread, which takes no lock: everything is in place before. */
     pthread_mutex_lock(&s->lock);
+    c->loop = loop;
+    c->listener = NULL;
     r = s->stopping ? RS_ECLOSED : s->host->post(loop, attached, c);
-    if (r == RS_OK) {
-        c->loop = loop;
-        c->listener = NULL;
+    if (r == RS_OK)
         l->offered = NULL;
-    }
     pthread_mutex_unlock(&s->lock);
     return r;
 }

@@ -183,9 +183,13 @@ static void run_closed(void *arg) {
 static void run_accepted(void *arg) {
     rs_conn *c = arg;
     rs_listener *l = c->listener;
+    int ended;
 
+    pthread_mutex_lock(&l->self->lock);
+    ended = c->ended; /* by the other end, which had no patience */
+    pthread_mutex_unlock(&l->self->lock);
     l->offered = c;
-    if (!l->closed && !c->ended)
+    if (!l->closed && !ended)
         l->accepted(l->arg, c);
     pthread_mutex_lock(&l->self->lock);
     if (l->offered)
