@@ -5,8 +5,11 @@
 #include "storage/store_internal.h"
 
 struct store_batch *store_batch_new(void) {
-    struct store_batch *b = xnew(struct store_batch);
+    struct store_batch *b = xmalloc(sizeof *b);
 
+    memset(b, 0, offsetof(struct store_batch, room));
+    b->arena.at = b->room;
+    b->arena.end = b->room + sizeof b->room;
     b->last = &b->first;
     return b;
 }

@@ -16,6 +16,7 @@
 #include "storage/tree.h"
 
 enum { GENERATIONS = 3 }; /* one active, at most two frozen */
+enum { BATCH_ROOM = 768 };
 
 struct store_table {
     struct list link; /* store.tables */
@@ -45,6 +46,7 @@ struct store_batch {
     size_t bytes;
     store_done_fn done;
     void *arg;
+    _Alignas(8) uint8_t room[BATCH_ROOM]; /* the arena begins here: a common batch is one allocation */
 };
 /* batch_to_rs() - append the operations to @to; those on dropped tables are left out. */
 int batch_to_rs(const struct store_batch *b, const rs_storage_ops *ops, rs_batch *to) RS_WARN_UNUSED;

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Random records against a plain array. Every record ends by writing its number to the row "applied", so that whatever
  * is found later (a view, a disk after a crash) says which prefix it must equal. */
+#include "storage/store_engine_util.h"
 #include "storage/store_test_util.h"
+
+#include <dirent.h>
+#include <unistd.h>
 
 enum { KEYS = 200, RECORDS = 400, TABLES = 2, OPS = 4 };
 
@@ -23,6 +27,7 @@ struct model {
     uint64_t mark_of[RECORDS + 1];
     int cold_waits;
     bool cold_came;
+    struct engine *engine; /* NULL: the sim */
 };
 
 static int by_bytes(const void *a, const void *b) {
@@ -231,7 +236,12 @@ static void crash_and_check(struct model *m) {
     uint32_t durable = durable_record(m), found;
     struct store_view *v;
 
-    m->g->store = store_abandon(m->g->store);
+    if (m->engine) { /* no power cut: close keeps everything */
+        durable = m->applied;
+        m->g->store = store_close(m->g->store);
+    } else {
+        m->g->store = store_abandon(m->g->store);
+    }
     sim_disk_fault(m->g->disk, SIM_FAULT_NONE, NULL, 0, 0);
     sim_disk_crash(m->g->disk);
     rig_settle(m->g);
@@ -245,9 +255,10 @@ static void crash_and_check(struct model *m) {
         m->mark_of[i] = 0;
 }
 
-static int run_model(uint64_t seed, bool cached, uint32_t cold, bool faults) {
+static int run_model_on(const char *spec, const char *dir, uint64_t seed, bool cached, uint32_t cold, bool faults) {
     struct rig *g = rig_new(RS_STORE_RELAXED, seed);
     struct model *m = xnew(struct model);
+    struct engine engine;
     struct barrier b = {.m = m};
     int waits;
 
@@ -258,6 +269,17 @@ static int run_model(uint64_t seed, bool cached, uint32_t cold, bool faults) {
     g->params.sync_bytes = 3000 + rig_draw(g) % 10000;
     sim_disk_cold(g->disk, cold);
     make_keys(m);
+    if (spec) {
+        struct err err;
+
+        if (engine_open(&engine, spec, g->loop, &err) < 0)
+            fail_msg("%s", err.msg);
+        m->engine = &engine;
+        g->params.ops = engine.ops;
+        g->params.self = engine.self;
+        g->params.caps = engine.caps;
+        g->params.dir = dir;
+    }
     rig_open(g);
     while (m->applied < RECORDS) {
         switch (rig_draw(g) % 16) {
@@ -315,9 +337,49 @@ static int run_model(uint64_t seed, bool cached, uint32_t cold, bool faults) {
     check_scan(m);
     crash_and_check(m);
     waits = m->cold_waits;
+    g->store = store_close(g->store);
+    rig_settle(g);
+    if (spec)
+        engine_close(&engine, g->loop, loop_turn);
     rig_free(g);
     free(m);
     return waits;
+}
+
+static int run_model(uint64_t seed, bool cached, uint32_t cold, bool faults) {
+    return run_model_on(NULL, NULL, seed, cached, cold, faults);
+}
+
+static void remove_dir(const char *dir) {
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    char path[600];
+
+    while (d && (e = readdir(d))) {
+        (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+        if (e->d_name[0] != '.' || e->d_name[1])
+            (void)!unlink(path);
+    }
+    if (d)
+        (void)closedir(d);
+    (void)!rmdir(dir);
+}
+
+/* Runs with RS_TEST_ENGINES="<plugins dir>:<name> ..."; without it there is nothing to test. */
+static void real_engines_behave_as_the_model(void **state) {
+    char *specs = xstrdup(getenv("RS_TEST_ENGINES") ? getenv("RS_TEST_ENGINES") : ""), *rest = specs, *spec;
+
+    while ((spec = strsep(&rest, " ")))
+        for (uint64_t seed = 500; *spec && seed < 505; seed++) {
+            char top[] = "/tmp/store-model-XXXXXX", dir[64];
+
+            assert_non_null(mkdtemp(top));
+            (void)snprintf(dir, sizeof dir, "%s/data-0", top);
+            (void)run_model_on(spec, dir, seed, true, 0, true);
+            remove_dir(dir);
+            remove_dir(top);
+        }
+    free(specs);
 }
 
 static void random_records_read_back_as_in_the_model(void **state) {
@@ -351,5 +413,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(random_cold_reads_change_nothing_but_time),
     cmocka_unit_test(engines_without_cached_reads_work_too),
     cmocka_unit_test(a_crash_leaves_a_prefix_that_holds_everything_durable),
+    cmocka_unit_test(real_engines_behave_as_the_model),
 };
 const struct unit_group store_model_test_group = UNIT_GROUP(tests);
