@@ -266,8 +266,12 @@ static int on_not_sent(nghttp2_session *h2, const nghttp2_frame *frame, int erro
         if (s->id == frame->hd.stream_id)
             found = s;
     }
-    if (found)
-        client_stream_close(found, RS_ECLOSED, HTTP_CLOSED_UNPROCESSED, 0, nghttp2_strerror(error));
+    if (found) /* then it closes it next, and must not find ours */
+        (void)nghttp2_session_set_stream_user_data(h2, found->id, NULL);
+    if (found && error == NGHTTP2_ERR_START_STREAM_NOT_ALLOWED)
+        client_stream_close(found, RS_ECLOSED, HTTP_CLOSED_UNPROCESSED, 0, "the connection is going away");
+    else if (found)
+        client_stream_close(found, RS_ETOOBIG, 0, 0, "the request head cannot be sent");
     return 0;
 }
 

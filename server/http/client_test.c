@@ -713,6 +713,127 @@ static void http_1_answers_end_as_they_say(void **state) {
     }
 }
 
+static void windows_of_streams_given_up_come_back(void **state) {
+    struct call c[4] = {{.hold = true}, {.hold = true}, {.hold = true}, {.hold = false}};
+    struct world w;
+
+    start(&w, HTTP_VERSION_2, NULL, NULL);
+    w.hold = true;
+    for (int i = 0; i < 4; i++) {
+        go(&w, &c[i], "GET", true);
+        fake_run(w.net);
+        http_respond(w.held[i], 200, NULL, 0, bytes_new(7 << 20));
+        fake_run(w.net);
+        if (i < 3) {
+            assert_int_equal(c[i].body.len, 2 << 20);
+            http_stream_reset(c[i].s);
+        }
+        buf_done(&c[i].body);
+    }
+    assert_int_equal(w.net->connects, 1);
+    assert_true(c[3].closes == 1 && c[3].closed_status == 0);
+    finish(&w);
+}
+
+static void a_request_overtaken_by_goaway_was_never_made(void **state) {
+    static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+    static const uint8_t goaway[] = {0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0};
+    struct iovec iov = {(void *)(uintptr_t)goaway, sizeof goaway};
+    struct fake_peer peer;
+    struct call c = {0}, d = {0};
+    struct world w;
+
+    start(&w, HTTP_VERSION_2, NULL, NULL);
+    fake_peer_serve(w.net, "fake:raw", &peer);
+    go_to(&w, &c, "fake:raw", "GET", true);
+    fake_run(w.net);
+    fake_peer_send(&peer, settings, sizeof settings);
+    assert_int_equal(fake_transport(w.net).ops->write(peer.conn, &iov, 1), sizeof goaway);
+    go_to(&w, &d, "fake:raw", "POST", false);
+    fake_run(w.net);
+    assert_int_equal(w.net->connects, 1);
+    assert_true(d.closes == 1 && d.closed_status == RS_ECLOSED && (d.flags & HTTP_CLOSED_UNPROCESSED));
+    assert_int_equal(c.closes, 0);
+    fake_peer_close(&peer, false);
+    finish(&w);
+}
+
+static void a_request_head_over_64_kib_fails_alone(void **state) {
+    struct bytes *big = bytes_new(70000);
+    struct http_header h = HTTP_HEADER("big", bytes_slice(big));
+    struct call c = {0}, d = {0};
+    struct http_client_request req;
+    struct world w;
+
+    memset(big->data, 'x', big->len);
+    start(&w, HTTP_VERSION_2, NULL, NULL);
+    req = (struct http_client_request){fake_transport(w.net),
+                                       "fake:a",
+                                       NULL,
+                                       SLICE_LIT("http"),
+                                       SLICE_LIT("place:80"),
+                                       SLICE_LIT("GET"),
+                                       SLICE_LIT("/"),
+                                       HTTP_VERSION_2,
+                                       &h,
+                                       1,
+                                       true};
+    assert_int_equal(http_client_request(w.client, &req, &events, &c, &c.s, NULL), 0);
+    go(&w, &d, "GET", true);
+    fake_run(w.net);
+    assert_true(c.closes == 1 && c.closed_status == RS_ETOOBIG);
+    assert_true(d.closes == 1 && d.closed_status == 0);
+    (void)bytes_unref(big);
+    finish(&w);
+}
+
+static void a_response_head_over_the_limit_fails_the_stream(void **state) {
+    BOTH(v) {
+        struct http_client_params cp = {.max_head_bytes = 1000};
+        struct http_header h;
+        struct call c = {0}, d = {0};
+        struct world w;
+        char big[2000];
+
+        memset(big, 'x', sizeof big);
+        h = HTTP_HEADER("big", slice_of(big, sizeof big));
+        start(&w, v, NULL, &cp);
+        w.hold = true;
+        go(&w, &c, "GET", true);
+        fake_run(w.net);
+        http_respond(w.held[0], 200, &h, 1, NULL);
+        fake_run(w.net);
+        assert_true(c.closes == 1 && c.closed_status < 0 && c.heads == 0);
+        w.hold = false;
+        go(&w, &d, "GET", true);
+        fake_run(w.net);
+        assert_true(d.closes == 1 && d.closed_status == 0);
+        finish(&w);
+    }
+}
+
+static void a_response_head_that_cannot_be_sent_resets_the_stream(void **state) {
+    struct bytes *big = bytes_new(70000);
+    struct http_header h = HTTP_HEADER("big", bytes_slice(big));
+    struct call c = {0}, d = {0};
+    struct world w;
+
+    memset(big->data, 'x', big->len);
+    start(&w, HTTP_VERSION_2, NULL, NULL);
+    w.hold = true;
+    go(&w, &c, "GET", true);
+    fake_run(w.net);
+    http_respond(w.held[0], 200, &h, 1, bytes_new(100));
+    fake_run(w.net);
+    assert_true(c.closes == 1 && (c.flags & HTTP_CLOSED_RESET) && c.heads == 0);
+    w.hold = false;
+    go(&w, &d, "GET", true);
+    fake_run(w.net);
+    assert_true(d.closes == 1 && d.closed_status == 0);
+    (void)bytes_unref(big);
+    finish(&w);
+}
+
 static void closing_the_client_cancels_everything(void **state) {
     BOTH(v) {
         struct call c = {0}, d = {0};
@@ -761,6 +882,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(idle_connections_are_evicted),
     cmocka_unit_test(a_lost_connection_fails_what_is_on_it),
     cmocka_unit_test(http_1_answers_end_as_they_say),
+    cmocka_unit_test(windows_of_streams_given_up_come_back),
+    cmocka_unit_test(a_request_overtaken_by_goaway_was_never_made),
+    cmocka_unit_test(a_request_head_over_64_kib_fails_alone),
+    cmocka_unit_test(a_response_head_over_the_limit_fails_the_stream),
+    cmocka_unit_test(a_response_head_that_cannot_be_sent_resets_the_stream),
     cmocka_unit_test(closing_the_client_cancels_everything),
 };
 const struct unit_group client_test_group = UNIT_GROUP(tests);

@@ -9,6 +9,17 @@ void http_io_done(struct http_io *io) {
     io->spare = bytes_unref(io->spare);
 }
 
+static bool may_read(const struct http_conn *c) {
+    return http_conn_open(c) && c->ready && c->readable && !c->paused && !c->seen_eof && c->out.len < HTTP_OUT_HIGH;
+}
+
+static void post_task(struct http_conn *c) {
+    if (c->posted || c->dead)
+        return;
+    c->posted = true;
+    loop_post_task(c->io->loop, &c->task);
+}
+
 static void flush(struct http_conn *c) {
     struct iovec iov[HTTP_IOV_MAX];
 
@@ -40,21 +51,12 @@ static void flush(struct http_conn *c) {
     }
     if (c->v->flushed && http_conn_open(c))
         c->v->flushed(c);
+    if (may_read(c)) /* output had stopped the reading before the transport said RS_EAGAIN */
+        post_task(c);
 }
 
 static void flush_hook(void *arg) {
     flush(arg);
-}
-
-static bool may_read(const struct http_conn *c) {
-    return http_conn_open(c) && c->ready && c->readable && !c->paused && !c->seen_eof && c->out.len < HTTP_OUT_HIGH;
-}
-
-static void post_task(struct http_conn *c) {
-    if (c->posted || c->dead)
-        return;
-    c->posted = true;
-    loop_post_task(c->io->loop, &c->task);
 }
 
 static void read_some(struct http_conn *c) {
@@ -126,8 +128,6 @@ static void on_writable(void *arg, rs_conn *rs) {
 
     c->blocked = false;
     flush(c);
-    if (may_read(c))
-        post_task(c);
 }
 
 static void on_closed(void *arg, rs_conn *rs, int status, const rs_error *error) {

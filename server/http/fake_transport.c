@@ -14,6 +14,7 @@ struct rs_listener {
 };
 
 struct rs_conn {
+    struct list link;
     struct fake_net *net;
     struct rs_conn *other; /* NULL: gone */
     struct rs_listener *listener;
@@ -37,6 +38,7 @@ static void kick(struct rs_conn *c) {
 }
 
 static void conn_free(struct rs_conn *c) {
+    list_remove(&c->link);
     buf_done(&c->in);
     free(c);
 }
@@ -139,6 +141,7 @@ static int fake_connect(void *self, rs_loop *loop, const char *uri, const rs_con
     a->arg = arg;
     a->read_armed = true;
     *ret = a;
+    list_push_back(&n->conns, &a->link);
     LIST_FOREACH (e, &n->listeners)
         if (strcmp(LIST_ENTRY(e, struct rs_listener, link)->uri, uri) == 0)
             found = LIST_ENTRY(e, struct rs_listener, link);
@@ -152,6 +155,7 @@ static int fake_connect(void *self, rs_loop *loop, const char *uri, const rs_con
     b = xnew(struct rs_conn);
     n->open++;
     b->net = n;
+    list_push_back(&n->conns, &b->link);
     b->other = a;
     b->listener = found;
     a->other = b;
@@ -282,6 +286,7 @@ struct fake_net *fake_net_new(void) {
 
     n->now_ns = 1000000000;
     list_init(&n->listeners);
+    list_init(&n->conns);
     n->loop = loop_new_driven(&env);
     return n;
 }
@@ -302,6 +307,23 @@ void fake_run(struct fake_net *n) {
 void fake_advance(struct fake_net *n, uint64_t ns) {
     n->now_ns += ns;
     fake_run(n);
+}
+
+void fake_cut(struct fake_net *n, uint64_t which) {
+    LIST_FOREACH (e, &n->conns) {
+        struct rs_conn *c = LIST_ENTRY(e, struct rs_conn, link);
+
+        if (which-- || !c->other)
+            continue;
+        c->in_error = c->other->in_error = true;
+        buf_clear(&c->in);
+        buf_clear(&c->other->in);
+        kick(c);
+        kick(c->other);
+        c->other->other = NULL;
+        c->other = NULL;
+        return;
+    }
 }
 
 /* ---- raw peers ---- */

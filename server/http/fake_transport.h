@@ -10,7 +10,7 @@ struct fake_net {
     struct loop *loop;
     uint64_t now_ns;
     uint64_t seed;
-    struct list listeners;
+    struct list listeners, conns;
     size_t read_max;     /* bytes one read gives; 0: all */
     size_t write_max;    /* bytes one write takes; 0: all */
     size_t capacity;     /* bytes under way in one direction; 0: 1 MiB */
@@ -26,6 +26,8 @@ void fake_net_free(struct fake_net *n); /* asserts that every connection was clo
 struct http_transport fake_transport(struct fake_net *n);
 void fake_run(struct fake_net *n);                  /* turns until nothing is posted; no timers in the future */
 void fake_advance(struct fake_net *n, uint64_t ns); /* moves the clock, then fake_run() */
+
+void fake_cut(struct fake_net *n, uint64_t which); /* breaks one connection: both ends get an error */
 
 /* A raw end: what a test holds. */
 struct fake_peer {

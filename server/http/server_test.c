@@ -402,6 +402,75 @@ static void the_answers_of_one_turn_are_one_write(void **state) {
     finish(&w);
 }
 
+static void bodies_arriving_share_a_budget(void **state) {
+    struct http_server_params p = {.max_body_bytes = 1000, .max_buffered_bytes = 1500};
+    struct fake_peer second;
+    struct world w;
+    char body[900];
+
+    memset(body, 'b', sizeof body);
+    start(&w, &p);
+    fake_peer_send_str(&w.peer, "POST /1 HTTP/1.1\r\ncontent-length: 1000\r\n\r\n");
+    fake_peer_send(&w.peer, body, 900);
+    fake_peer_dial(&second, w.net, "fake:a");
+    fake_peer_send_str(&second, "POST /2 HTTP/1.1\r\ncontent-length: 900\r\n\r\n");
+    fake_peer_send(&second, body, 900);
+    assert_non_null(memmem(second.got.data, second.got.len, "HTTP/1.1 503 ", 13));
+    fake_peer_send(&w.peer, body, 100);
+    assert_true(got(&w, "HTTP/1.1 200 OK"));
+    fake_peer_close(&second, false);
+    finish(&w);
+}
+
+static void connections_over_the_bound_are_closed(void **state) {
+    struct http_server_params p = {.max_connections = 1};
+    struct http_server_stats st;
+    struct fake_peer second;
+    struct world w;
+
+    start(&w, &p);
+    fake_peer_dial(&second, w.net, "fake:a");
+    assert_true(second.eof);
+    fake_peer_send_str(&w.peer, "GET / HTTP/1.1\r\n\r\n");
+    assert_true(got(&w, "200 OK"));
+    fake_peer_close(&second, false);
+    http_server_stats(w.server, &st);
+    assert_int_equal(st.connections, 1);
+    assert_int_equal(st.connections_total, 2);
+    assert_int_equal(st.requests_total, 1);
+    assert_int_equal(st.in_flight, 0);
+    finish(&w);
+}
+
+static struct http_server *pick(void *arg) {
+    return ((struct world *)arg)->server;
+}
+
+static void a_listener_may_hand_connections_to_another_server(void **state) {
+    struct http_server *front;
+    struct fake_peer p;
+    struct world w;
+    bool drained = false;
+
+    start(&w, NULL);
+    front = http_server_new(w.net->loop, NULL, on_request, NULL);
+    http_server_set_pick(front, pick, &w);
+    assert_int_equal(http_server_listen(front, fake_transport(w.net), "fake:front", NULL, NULL), 0);
+    fake_peer_dial(&p, w.net, "fake:front");
+    fake_peer_send_str(&p, "GET / HTTP/1.1\r\n\r\n");
+    assert_int_equal(w.n_requests, 1);
+    assert_non_null(memmem(p.got.data, p.got.len, "200 OK", 6));
+    http_server_drain(front, 0, on_drained, &w);
+    fake_run(w.net);
+    drained = w.drained;
+    w.drained = false;
+    assert_true(drained);
+    (void)http_server_free(front);
+    assert_false(p.eof);
+    fake_peer_close(&p, false);
+    finish(&w);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_request_is_answered_and_the_connection_kept),
     cmocka_unit_test(requests_may_come_byte_by_byte),
@@ -422,5 +491,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(idle_and_stalled_connections_are_closed),
     cmocka_unit_test(draining_lets_answers_go_out_and_then_closes),
     cmocka_unit_test(the_answers_of_one_turn_are_one_write),
+    cmocka_unit_test(bodies_arriving_share_a_budget),
+    cmocka_unit_test(connections_over_the_bound_are_closed),
+    cmocka_unit_test(a_listener_may_hand_connections_to_another_server),
 };
 const struct unit_group server_test_group = UNIT_GROUP(tests);
