@@ -21,7 +21,11 @@ static void on_wake(evutil_socket_t fd, short what, void *arg) {
     (void)!read(fd, &v, sizeof v);
 }
 
-static void on_timeout(evutil_socket_t fd, short what, void *arg) { /* ends the wait; the turn looks at the heap */
+/* Ends the wait; the turn looks at the heap. It may come a few ms early: libevent's clock is coarse. */
+static void on_timeout(evutil_socket_t fd, short what, void *arg) {
+    struct loop *l = arg;
+
+    l->timeout_ns = 0;
 }
 
 void loop_event_wake(struct loop *l) {
@@ -44,7 +48,7 @@ int loop_new(struct loop **ret, struct err *err) {
     if (l->base && l->wake_fd >= 0)
         l->wake = event_new(l->base, l->wake_fd, EV_READ | EV_PERSIST, on_wake, l);
     if (l->base)
-        l->timeout = evtimer_new(l->base, on_timeout, NULL);
+        l->timeout = evtimer_new(l->base, on_timeout, l);
     if (!l->wake || !l->timeout || event_add(l->wake, NULL) < 0) {
         int r = err_errno(err, "cannot make an event loop");
 

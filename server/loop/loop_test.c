@@ -169,8 +169,44 @@ static void descriptors_wake_the_loop(void **state) {
     loop_free(t.loop);
 }
 
+struct ticking {
+    struct loop *loop;
+    struct exec *exec;
+    struct job job;
+    struct timer timer;
+    int left;
+};
+static void short_job(struct job *j) {
+    (void)usleep(3000);
+}
+static void tick(void *arg) {
+    struct ticking *t = arg;
+
+    if (--t->left == 0) {
+        loop_stop(t->loop);
+        return;
+    }
+    timer_set(t->loop, &t->timer, 7000000 + (uint64_t)(t->left % 7) * 333333);
+    exec_submit(t->exec, t->loop, &t->job); /* one other event while the timeout is armed */
+}
+
+/* libevent's clock is coarse and may end the wait before the timer is due: the timeout must then be armed again. */
+static void timers_of_a_real_loop_fire_without_other_events(void **state) {
+    struct ticking t = {.left = 60, .job = {.run = short_job}};
+
+    t.exec = exec_new_threads("tick", 1);
+    assert_int_equal(loop_new(&t.loop, NULL), 0);
+    timer_init(&t.timer, tick, &t);
+    timer_set(t.loop, &t.timer, 1);
+    loop_run(t.loop);
+    assert_int_equal(t.left, 0);
+    exec_free(t.exec);
+    loop_free(t.loop);
+}
+
 static const struct CMUnitTest tests[] = {cmocka_unit_test(a_turn_runs_posts_then_timers_then_hooks),
                                           cmocka_unit_test(timers_fire_in_order_whatever_was_stopped_or_moved),
                                           cmocka_unit_test(jobs_come_back_on_their_loop),
-                                          cmocka_unit_test(descriptors_wake_the_loop)};
+                                          cmocka_unit_test(descriptors_wake_the_loop),
+                                          cmocka_unit_test(timers_of_a_real_loop_fire_without_other_events)};
 const struct unit_group loop_test_group = UNIT_GROUP(tests);
