@@ -409,7 +409,7 @@ static void a_damaged_record_stops_the_reader_and_is_named(void **state) {
     node_start(n);
     assert_int_equal(store_table_open(n->log_store, "log", &table, NULL), 0);
     store_batch_put(b, table, slice_of(key, sizeof key), SLICE_LIT("nothing that looks like a record at all"));
-    store_commit(n->log_store, b, (store_done_fn)on_trimmed, &(struct answer){0});
+    store_commit(n->log_store, b, on_trimmed, &(struct answer){0});
     node_settle(n);
     s = seen_new(n, 4, 1, NULL);
     lead(s, 4);

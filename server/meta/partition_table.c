@@ -182,7 +182,8 @@ int epoch_metadata_get(const struct meta *m, partition_id_t p, struct epoch_meta
 struct claim {
     struct node_id self;
     partition_id_t partition;
-    epoch_t epoch; /* of the last attempt */
+    uint64_t nonce; /* in the value: tells my claim from any other of the same node */
+    epoch_t epoch;  /* of the last attempt */
     epoch_claim_fn done;
     void *arg;
 };
@@ -201,6 +202,7 @@ static int claim_compute(void *arg, uint32_t version, struct slice current, stru
     struct claim *c = arg;
     _cleanup_json_ json_t *o = NULL;
     struct epoch_metadata e = {0};
+    uint64_t nonce = 0;
     json_t *leader;
     char id[32];
     int r;
@@ -215,13 +217,15 @@ static int claim_compute(void *arg, uint32_t version, struct slice current, stru
             return r;
     }
     /* A claim whose outcome was unknown and that did happen is not repeated. */
-    if (c->epoch && e.epoch == c->epoch && node_id_eq(e.leader, c->self))
+    leader = json_object_get(o, "leader_metadata");
+    if (leader && json_field_u64(leader, "claim", false, &nonce, NULL) == 0 && nonce == c->nonce && e.epoch == c->epoch)
         return 1;
     c->epoch = e.epoch + 1;
     snprintf(id, sizeof id, NODE_ID_FMT, NODE_ID_ARG(c->self));
     leader = json_object();
     json_put(leader, "node_id", json_string(id));
     json_put(leader, "partition_id", json_u64(c->partition));
+    json_put(leader, "claim", json_u64_str(c->nonce));
     json_put(o, "leader_metadata", leader);
     json_put(o, "epoch", json_u64(c->epoch));
     json_put(o, "version", json_u64(version + 1));
@@ -240,7 +244,7 @@ void epoch_claim(struct meta *m, partition_id_t p, struct node_id self, uint64_t
     struct claim *c = xnew(struct claim);
     char key[META_KEY_MAX];
 
-    *c = (struct claim){.self = self, .partition = p, .done = done, .arg = arg};
+    *c = (struct claim){.self = self, .partition = p, .nonce = loop_random_u64(m->loop) | 1, .done = done, .arg = arg};
     epoch_metadata_key(p, key);
     meta_update_take(m, key, deadline_ns, claim_compute, claim_written, c);
 }
