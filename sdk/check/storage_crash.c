@@ -119,8 +119,12 @@ static int one_write(const struct scenario *s, struct opened *o, uint32_t i, str
         r = ops->write(o->store, b, flags, &err);
     }
     ops->batch_free(b);
+    if (r < 0 && note_failure(h, r, &err))
+        return 1;
+    if (r < 0 && s->fault == IO_FAULT_SYNC_EIO)
+        problem(h, "a write whose sync failed must be RS_ERR_STICKY", &err);
     if (r < 0)
-        return note_failure(h, r, &err) ? 1 : r;
+        return r;
     h->returned = i;
     if (flags & RS_WRITE_SYNC)
         h->durable = i;
@@ -162,6 +166,10 @@ static int child_write(const struct scenario *s) {
     for (uint32_t i = h->kept + 1; i <= h->kept + s->writes && i <= WRITES_MAX && r == 0; i++) {
         h->epoch_of[i] = h->epoch;
         r = one_write(s, &o, i, &rng);
+        for (int again = 0; r < 0 && again < 3; again++) { /* not sticky: the same write may be tried again */
+            io_fault(again == 1 ? IO_FAULT_NONE : s->fault, 0);
+            r = one_write(s, &o, i, &rng);
+        }
     }
     if (r == 1) { /* dead: it must stay so although the disk works again */
         io_fault(IO_FAULT_NONE, 0);
