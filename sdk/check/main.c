@@ -21,6 +21,7 @@ static const struct suite {
     {"load", "descriptor, versions, exports, lifecycle", ANY, suite_load, 60},
     {"config", "schema, defaults, refusals", ANY, suite_config, 60},
     {"model", "random operations against a map in memory", STORAGE, suite_model, 120},
+    {"contract", "limits, refusals, one user, damaged files, threads, leaks", STORAGE, suite_contract, 120},
     {"durability", "power cuts at random points: a prefix of the writes survives, all that was synced", STORAGE,
      suite_durability, 240},
     {"faults", "full disk, failing writes and syncs, refused memory", STORAGE, suite_faults, 240},
