@@ -67,10 +67,13 @@ static int parse_authority(struct slice s, uint16_t default_port, struct address
 }
 
 static int parse_unix(struct slice s, struct address *a, struct err *err) {
-    if (slice_has_prefix(s, SLICE_LIT("//"))) /* unix:///path */
-        s = slice_from(s, 2);
-    if (s.len == 0 || s.data[0] != '/')
+    size_t slashes = 0;
+
+    while (slashes < s.len && s.data[slashes] == '/')
+        slashes++;
+    if (slashes == 0 || slashes == 2) /* two: what follows would be a host */
         return err_set(err, RS_EINVAL, "a unix socket is written as unix:/absolute/path");
+    s = slice_from(s, slashes - 1);
     (void)snprintf(a->scheme, sizeof a->scheme, "unix");
     return copy_part(a->path, sizeof a->path, s, "path", err);
 }

@@ -19,6 +19,7 @@ static void addresses_are_brought_to_one_form(void **state) {
                 {"https://h:8443", "tls://h:8443", "h:8443", "/"},
                 {"quic://h:1", "quic://h:1", "h:1", "/"},
                 {"unix:/run/x.sock", "unix:/run/x.sock", NULL, "/run/x.sock"},
+                {"unix:////run/x.sock", "unix:/run/x.sock", NULL, "/run/x.sock"},
                 {"unix:///run/x.sock", "unix:/run/x.sock", NULL, "/run/x.sock"}};
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -37,29 +38,18 @@ static void addresses_are_brought_to_one_form(void **state) {
 }
 
 static void what_is_no_address_is_refused(void **state) {
-    static const char *const rows[] = {"",
-                                       ":1",
-                                       "h",
-                                       "h:",
-                                       "h:x",
-                                       "h:65536",
-                                       "h:-1",
-                                       "::1:5122",
-                                       "[]:1",
-                                       "[::1]",
-                                       "[::1]x:1",
-                                       "h:1:2",
-                                       "tcp://h",
-                                       "tcp://h:1/path",
-                                       "TCP://h:1",
-                                       "://h:1",
-                                       "h h:1",
-                                       "unix:",
-                                       "unix:rel",
-                                       "http://",
-                                       "http:///x",
-                                       "user@h:1",
-                                       "a-very-long-scheme://h:1",
+    static const char *const rows[] = {"",          ":1",
+                                       "h",         "h:",
+                                       "h:x",       "h:65536",
+                                       "h:-1",      "::1:5122",
+                                       "[]:1",      "[::1]",
+                                       "[::1]x:1",  "h:1:2",
+                                       "tcp://h",   "tcp://h:1/path",
+                                       "TCP://h:1", "://h:1",
+                                       "h h:1",     "unix:",
+                                       "unix:rel",  "unix://host/x",
+                                       "http://",   "http:///x",
+                                       "user@h:1",  "a-very-long-scheme://h:1",
                                        "h\n:1"};
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
