@@ -318,6 +318,7 @@ static void the_peers_limit_of_streams_is_kept(void **state) {
     }
     assert_int_equal(c[1].closed_status, 0);
     assert_int_equal(c[2].closed_status, 0);
+    assert_true(w.net->connects > 1);
     finish(&w);
 }
 
@@ -735,6 +736,26 @@ static void windows_of_streams_given_up_come_back(void **state) {
     finish(&w);
 }
 
+static void windows_of_streams_that_ended_come_back(void **state) {
+    struct world w;
+
+    start(&w, HTTP_VERSION_2, NULL, NULL);
+    w.hold = true;
+    for (int i = 0; i < 12; i++) {
+        struct call c = {.hold = true};
+
+        go(&w, &c, "GET", true);
+        fake_run(w.net);
+        http_respond(w.held[i], 200, NULL, 0, bytes_new(1 << 20));
+        fake_run(w.net);
+        assert_int_equal(c.body.len, 1 << 20);
+        assert_true(c.closes == 1 && c.closed_status == 0);
+        buf_done(&c.body);
+    }
+    assert_int_equal(w.net->connects, 1);
+    finish(&w);
+}
+
 static void a_request_overtaken_by_goaway_was_never_made(void **state) {
     static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
     static const uint8_t goaway[] = {0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0};
@@ -883,6 +904,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_lost_connection_fails_what_is_on_it),
     cmocka_unit_test(http_1_answers_end_as_they_say),
     cmocka_unit_test(windows_of_streams_given_up_come_back),
+    cmocka_unit_test(windows_of_streams_that_ended_come_back),
     cmocka_unit_test(a_request_overtaken_by_goaway_was_never_made),
     cmocka_unit_test(a_request_head_over_64_kib_fails_alone),
     cmocka_unit_test(a_response_head_over_the_limit_fails_the_stream),

@@ -239,6 +239,27 @@ static void a_body_over_the_limit_is_answered_and_reset(void **state) {
     finish(&w);
 }
 
+static void what_is_thrown_away_gives_its_window_back(void **state) {
+    struct http_server_params p = {.max_body_bytes = 1000};
+    struct world w;
+    int32_t id;
+
+    start(&w, &p);
+    for (int i = 0; i < 20; i++) { /* four times the window of the connection */
+        buf_clear(&w.upload);
+        w.upload_at = 0;
+        id = request(&w, "POST", "/", 200000);
+        pump(&w);
+        assert_int_equal(at(&w, id)->status, 413);
+    }
+    buf_clear(&w.upload);
+    w.upload_at = 0;
+    id = request(&w, "POST", "/", 1000);
+    pump(&w);
+    assert_int_equal(at(&w, id)->status, 200);
+    finish(&w);
+}
+
 static void a_head_over_the_limit_gets_431(void **state) {
     struct http_server_params p = {.max_head_bytes = 1000};
     char big[1200];
@@ -479,6 +500,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bytes_may_come_one_by_one),
     cmocka_unit_test(a_big_body_goes_up_and_down_through_small_pipes),
     cmocka_unit_test(a_body_over_the_limit_is_answered_and_reset),
+    cmocka_unit_test(what_is_thrown_away_gives_its_window_back),
     cmocka_unit_test(a_head_over_the_limit_gets_431),
     cmocka_unit_test(head_has_a_length_and_no_body),
     cmocka_unit_test(a_reset_stream_tells_the_application),

@@ -127,14 +127,16 @@ static void pipelined_requests_are_answered_in_order(void **state) {
 }
 
 static void a_request_that_follows_at_once_waits_for_what_came_before(void **state) {
+    struct iovec iov = {(void *)(uintptr_t) "TP/1.1\r\n\r\n", 10};
     struct world w;
 
     start(&w, NULL);
     w.hold = true;
     fake_peer_send_str(&w.peer, "GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET /3 HT");
     w.hold = false;
-    answer(w.held[0]); /* the rest of the third comes before the loop turned */
-    fake_peer_send_str(&w.peer, "TP/1.1\r\n\r\n");
+    assert_int_equal(fake_transport(w.net).ops->write(w.peer.conn, &iov, 1), iov.iov_len);
+    answer(w.held[0]); /* the rest of the third is read before the loop comes to what was read ahead */
+    fake_run(w.net);
     assert_int_equal(w.n_requests, 3);
     assert_true(got(&w, "x-path: /2\r\n"));
     assert_true(got(&w, "x-path: /3\r\n"));
@@ -142,20 +144,33 @@ static void a_request_that_follows_at_once_waits_for_what_came_before(void **sta
 }
 
 static void a_flood_of_pipelined_requests_is_not_read(void **state) {
-    struct world w;
+    struct http_server_stats st;
     struct buf text = {0};
+    struct iovec iov;
+    struct world w;
+    size_t at = 0;
 
     start(&w, NULL);
     w.hold = true;
     w.net->capacity = 16 << 10;
     for (int i = 0; i < 20000; i++)
         buf_put_str(&text, "GET / HTTP/1.1\r\n\r\n");
-    for (size_t at = 0; at < 200;)
-        fake_peer_send(&w.peer, text.data + at, 100), at += 100;
+    for (;;) {
+        int64_t n;
+
+        iov = (struct iovec){text.data + at, text.len - at};
+        n = fake_transport(w.net).ops->write(w.peer.conn, &iov, 1);
+        if (n < 0)
+            break;
+        at += (size_t)n;
+        fake_run(w.net);
+    }
+    http_server_stats(w.server, &st);
     assert_int_equal(w.n_held, 1);
+    assert_true(st.bytes_in >= 64 << 10 && st.bytes_in <= 128 << 10);
     w.hold = false;
     answer(w.held[0]);
-    fake_peer_send(&w.peer, text.data + 200, text.len - 200);
+    fake_peer_send(&w.peer, text.data + at, text.len - at);
     assert_int_equal(w.n_requests, 20000);
     buf_done(&text);
     finish(&w);
@@ -228,6 +243,26 @@ static void head_has_a_length_and_no_body(void **state) {
     w.hold = false;
     fake_peer_send_str(&w.peer, "GET /n HTTP/1.1\r\n\r\n");
     assert_true(got(&w, "x-path: /n\r\n"));
+    finish(&w);
+}
+
+static void a_streamed_answer_to_head_has_no_body(void **state) {
+    struct world w;
+
+    start(&w, NULL);
+    w.hold = true;
+    fake_peer_send_str(&w.peer, "HEAD / HTTP/1.1\r\n\r\n");
+    http_respond_begin(w.held[0], 200, NULL, 0, NULL);
+    (void)http_respond_write_copy(w.held[0], SLICE_LIT("never"));
+    fake_run(w.net);
+    http_respond_end(w.held[0]);
+    fake_run(w.net);
+    assert_memory_equal(w.peer.got.data + w.peer.got.len - 4, "\r\n\r\n", 4);
+    assert_false(got(&w, "never"));
+    assert_false(got(&w, "\r\n0\r\n"));
+    w.hold = false;
+    fake_peer_send_str(&w.peer, "GET /next HTTP/1.1\r\n\r\n");
+    assert_true(got(&w, "x-path: /next\r\n"));
     finish(&w);
 }
 
@@ -482,6 +517,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_announced_body_over_the_limit_is_refused_at_once),
     cmocka_unit_test(a_client_that_waits_is_told_to_go_on),
     cmocka_unit_test(head_has_a_length_and_no_body),
+    cmocka_unit_test(a_streamed_answer_to_head_has_no_body),
     cmocka_unit_test(http_1_0_is_closed_unless_it_asks),
     cmocka_unit_test(absolute_targets_and_asterisk_are_understood),
     cmocka_unit_test(the_application_learns_that_the_client_went_away),
