@@ -28,10 +28,9 @@ static void requeue(struct chain_writer *w) {
 }
 
 static void cas_done(void *arg, int status, uint32_t version, const struct err *err) {
-    struct chain_cas *c = arg;
+    const struct chain_cas *c = arg;
     struct chain_writer *w = c->w;
 
-    free(c);
     if (!w)
         return;
     w->cas = NULL;
@@ -85,7 +84,7 @@ static void flush(void *arg) {
     w->cas = xnew(struct chain_cas);
     w->cas->w = w;
     w->cas_running = true;
-    meta_cas(w->meta, META_KEY_LOGS, w->current->version, buf_slice(&w->next_text), 0, cas_done, w->cas);
+    meta_cas_take(w->meta, META_KEY_LOGS, w->current->version, buf_slice(&w->next_text), 0, cas_done, w->cas);
 }
 
 static void value_changed(void *arg, const char *key, uint32_t version, struct bytes *value) {

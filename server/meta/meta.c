@@ -72,6 +72,8 @@ static void req_free(struct meta_cas_req *r) {
     if (r->meta)
         timer_stop(r->meta->loop, &r->timer);
     (void)bytes_unref(r->value);
+    if (r->own_arg)
+        free(r->arg);
     free(r);
 }
 
@@ -95,8 +97,8 @@ static void req_too_big(void *arg) {
     meta_cas_answer(r, RS_ETOOBIG, 0, &err);
 }
 
-void meta_cas(struct meta *m, const char *key, uint32_t expected, struct slice value, uint64_t deadline_ns,
-              meta_cas_fn done, void *arg) {
+static void cas_start(struct meta *m, const char *key, uint32_t expected, struct slice value, uint64_t deadline_ns,
+                      meta_cas_fn done, void *arg, bool own_arg) {
     struct meta_cas_req *r = xnew(struct meta_cas_req);
 
     ASSERT(strlen(key) < META_KEY_MAX);
@@ -106,6 +108,7 @@ void meta_cas(struct meta *m, const char *key, uint32_t expected, struct slice v
     r->value = bytes_copy(value);
     r->done = done;
     r->arg = arg;
+    r->own_arg = own_arg;
     list_push_back(&m->pending, &r->pending);
     timer_init(&r->timer, req_expired, r);
     if (value.len > LIMIT_METADATA_VALUE_BYTES) {
@@ -117,13 +120,26 @@ void meta_cas(struct meta *m, const char *key, uint32_t expected, struct slice v
     m->ops->cas(m, r);
 }
 
-void meta_cas_answer(struct meta_cas_req *take, int status, uint32_t version, const struct err *err) {
-    meta_cas_fn done = take->done;
-    void *arg = take->arg;
+void meta_cas(struct meta *m, const char *key, uint32_t expected, struct slice value, uint64_t deadline_ns,
+              meta_cas_fn done, void *arg) {
+    cas_start(m, key, expected, value, deadline_ns, done, arg, false);
+}
 
-    req_free(take);
+void meta_cas_take(struct meta *m, const char *key, uint32_t expected, struct slice value, uint64_t deadline_ns,
+                   meta_cas_fn done, void *take_arg) {
+    cas_start(m, key, expected, value, deadline_ns, done, take_arg, true);
+}
+
+void meta_cas_answer(struct meta_cas_req *take, int status, uint32_t version, const struct err *err) {
+    meta_cas_fn done = TAKE(take->done);
+
+    list_remove(&take->pending);
+    if (take->meta)
+        timer_stop(take->meta->loop, &take->timer);
+    take->meta = NULL; /* @done may free the handle */
     if (done)
-        done(arg, status, version, err);
+        done(take->arg, status, version, err);
+    req_free(take);
 }
 
 void meta_cas_drop(struct meta_cas_req *take) {

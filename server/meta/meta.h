@@ -41,6 +41,10 @@ uint32_t meta_version(const struct meta *m, const char *key); /* 0: not known */
 void meta_cas(struct meta *m, const char *key, uint32_t expected, struct slice value, uint64_t deadline_ns,
               meta_cas_fn done, void *arg);
 
+/* meta_cas_take() - the same; @take_arg is malloc'ed and is freed after @done returned, or by meta_free(). */
+void meta_cas_take(struct meta *m, const char *key, uint32_t expected, struct slice value, uint64_t deadline_ns,
+                   meta_cas_fn done, void *take_arg);
+
 /* meta_update() - read, compute, write, again while somebody else was faster (RS_EEXIST) or the outcome is unknown.
  * @compute fills @out from the current value (NULL and version 0: absent) for version @version + 1 and returns 0; a
  * positive number ends the update without writing (@done gets status 0 and the current version); negative fails it. It
@@ -91,6 +95,7 @@ struct meta_cas_req {
     struct timer timer;
     meta_cas_fn done;
     void *arg;
+    bool own_arg;
 };
 struct meta_ops {
     void (*cas)(struct meta *m, struct meta_cas_req *req);
