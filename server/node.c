@@ -384,6 +384,18 @@ static void on_storage_state(void *arg, int status, uint32_t version, const stru
         serve(n);
 }
 
+/* The log store's marker is durable: from now on its absence means that data was lost. */
+static void on_log_marked(void *arg, int status, const struct err *err) {
+    struct node *n = arg;
+
+    if (n->stopping)
+        return;
+    if (status < 0)
+        node_fail(n, "cannot open the log", err);
+    else
+        cluster_set_storage_state(n->meta, n->self, STORAGE_PROVISIONING, STORAGE_READ_WRITE, on_storage_state, n);
+}
+
 static void on_joined(void *arg, int status, const struct join_result *res, const struct err *err) {
     struct node *n = arg;
     struct log_server_params lp = {.loop = n->loop, .store = n->log_store.store, .pool = n->pool};
@@ -413,7 +425,7 @@ static void on_joined(void *arg, int status, const struct join_result *res, cons
     LOG_INFO("joined the cluster", F_STR("cluster", n->config->cluster_name), F_U64("node_id", n->self.id),
              F_U64("generation", n->self.generation));
     if (n->storage_state == STORAGE_PROVISIONING)
-        cluster_set_storage_state(n->meta, n->self, STORAGE_PROVISIONING, STORAGE_READ_WRITE, on_storage_state, n);
+        log_server_flush(n->log_server, on_log_marked, n);
     else
         serve(n);
 }

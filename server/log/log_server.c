@@ -359,6 +359,8 @@ void log_server_submit(struct log_server *s, struct ls_req *r) {
     case LS_TRIM:
         do_trim(s, l, CONTAINER_OF(r, struct ls_trim, h));
         break;
+    case LS_FLUSH:
+        UNREACHABLE("made by log_server_flush() only");
     }
 }
 
@@ -414,6 +416,33 @@ uint32_t log_server_node(const struct log_server *s) {
 }
 
 /* ---- life ---- */
+
+struct flush {
+    struct ls_req h;
+    void (*done)(void *arg, int status, const struct err *err);
+    void *arg;
+};
+
+static void flushed(struct ls_req *req, const struct ls_reply *reply) {
+    struct flush *f = CONTAINER_OF(req, struct flush, h);
+    struct err err = {0};
+    int status = 0;
+
+    if (reply->status != LS_OK)
+        status = err_set(&err, RS_EIO, "the log store does not accept writes");
+    f->done(f->arg, status, status < 0 ? &err : NULL);
+    free(f);
+}
+
+void log_server_flush(struct log_server *s, void (*done)(void *arg, int status, const struct err *err), void *arg) {
+    struct flush *f = xnew(struct flush);
+
+    *f = (struct flush){.h = {.kind = LS_FLUSH, .done = flushed}, .done = done, .arg = arg};
+    if (s->failsafe || s->closing)
+        answer_later(s, &f->h, LS_DISABLED);
+    else
+        list_push_back(&open_batch(s)->reqs, &f->h.link);
+}
 
 static void server_free(struct log_server *s) {
     struct map_node *n;

@@ -41,7 +41,7 @@ struct ls_reply { /* header of every answer */
     bool sealed;
 };
 
-enum ls_kind { LS_STORE, LS_SEAL, LS_INFO, LS_WAIT, LS_GET, LS_DIGEST, LS_TRIM };
+enum ls_kind { LS_STORE, LS_SEAL, LS_INFO, LS_WAIT, LS_GET, LS_DIGEST, LS_TRIM, LS_FLUSH };
 /* What every request begins with. The owner sets kind, loglet_id, global_tail and done; the rest is the server's. */
 struct ls_req {
     enum ls_kind kind;
@@ -135,6 +135,10 @@ struct log_server_params {
  * RS_ENOENT
  * @expect_marker and there is none (set the storage state to data-loss and refuse the role); RS_ECORRUPT. */
 int log_server_open(const struct log_server_params *p, struct log_server **ret, struct err *err) RS_WARN_UNUSED;
+/* log_server_flush() - @done (in a later turn) when everything accepted so far is durable; RS_EIO when the store
+ * failed. After the first open, the storage state may become read-write only then: the marker row must not come after
+ * it. */
+void log_server_flush(struct log_server *s, void (*done)(void *arg, int status, const struct err *err), void *arg);
 /* log_server_close() - refuses what comes; @closed (may be NULL) runs when nothing is under way any more, the object is
  * then gone. The store is closed after that. */
 void log_server_close(struct log_server *s, void (*closed)(void *arg), void *arg);

@@ -116,6 +116,12 @@ static inline void node_on_storage_set(void *arg, int status, uint32_t version, 
         fail_msg("%s", err->msg);
     ((struct node *)arg)->storage_set = 1;
 }
+static inline void node_on_marked(void *arg, int status, const struct err *err) {
+    struct node *n = arg;
+
+    assert_int_equal(status, 0);
+    cluster_set_storage_state(n->meta, n->self, STORAGE_PROVISIONING, STORAGE_READ_WRITE, node_on_storage_set, n);
+}
 static inline struct store *node_store(struct node *n, const char *dir, const char *name) {
     struct store_params p = {.loop = n->loop,
                              .writer = &n->exec,
@@ -157,7 +163,7 @@ static inline void node_start(struct node *n) {
     if (log_server_open(&sp, &n->server, &err) < 0)
         fail_msg("%s", err.msg);
     if (!sp.expect_marker)
-        cluster_set_storage_state(n->meta, n->self, STORAGE_PROVISIONING, STORAGE_READ_WRITE, node_on_storage_set, n);
+        log_server_flush(n->server, node_on_marked, n);
     node_settle(n);
     assert_true(sp.expect_marker || n->storage_set);
     lp.meta = n->meta;
