@@ -23,6 +23,9 @@
 
 #define SHOWN __attribute__((visibility("default")))
 
+/* What an event needs of the disk: FREE takes no space, as making shorter, renaming and removing do. */
+enum event_kind { EVENT_SPACE, EVENT_FREE, EVENT_SYNC };
+
 struct tracked_fd {
     struct io_file *file; /* NULL and is_dir false: not tracked */
     bool is_dir, synchronous, append;
@@ -77,14 +80,15 @@ static bool watched(const char *path, char *ret) {
 }
 
 /* Counts an event; ends the process or asks for a failure. Lock held. Return: 0 or the errno to fail with. */
-static int event(bool sync) {
+static int event(enum event_kind kind) {
     uint64_t now = io.events++;
 
     if (io.crash_armed && now >= io.crash_event) {
         io_write_image(io.root, io.image_dir, io.seed);
         _exit(io.crash_code);
     }
-    if (io.fault == IO_FAULT_NONE || now < io.fault_event || (io.fault == IO_FAULT_SYNC_EIO) != sync)
+    if (io.fault == IO_FAULT_NONE || now < io.fault_event || (io.fault == IO_FAULT_SYNC_EIO) != (kind == EVENT_SYNC) ||
+        (io.fault == IO_FAULT_NO_SPACE && kind == EVENT_FREE))
         return 0;
     io.faults_seen++;
     return io.fault == IO_FAULT_NO_SPACE ? ENOSPC : EIO;
@@ -188,7 +192,7 @@ static int do_open(int dirfd, const char *path, int flags, mode_t mode) {
     lock();
     existed = syscall(SYS_faccessat, AT_FDCWD, full, F_OK) == 0;
     if ((!existed && (flags & O_CREAT)) || (flags & O_TRUNC))
-        number = event(false);
+        number = event(EVENT_SPACE);
     fd = number != 0 ? -1 : syscall(SYS_openat, AT_FDCWD, full, flags & ~(O_SYNC | O_DSYNC), mode);
     if (number != 0)
         errno = number;
@@ -268,7 +272,7 @@ static int name_call(long (*call)(const char *, const char *), const char *a, co
     if (!watched(a, full_a) || (b != NULL && !watched(b, full_b)))
         return (int)call(a, b);
     lock();
-    number = event(false);
+    number = event(EVENT_FREE);
     r = number != 0 ? -1 : call(full_a, full_b);
     if (number != 0)
         errno = number;
@@ -315,7 +319,7 @@ static ssize_t do_write(int fd, const struct iovec *iov, int n, off_t offset) {
     if (t == NULL || t->file == NULL)
         return offset < 0 ? syscall(SYS_writev, fd, iov, n) : syscall(SYS_pwritev, fd, iov, n, offset, 0);
     lock();
-    number = event(false);
+    number = event(EVENT_SPACE);
     if (number != 0) {
         unlock();
         errno = number;
@@ -368,7 +372,7 @@ static int do_truncate(int fd, off_t len) {
     if (t == NULL || t->file == NULL)
         return (int)syscall(SYS_ftruncate, fd, len);
     lock();
-    number = event(false);
+    number = event(EVENT_FREE);
     r = number != 0 ? -1 : syscall(SYS_ftruncate, fd, len);
     if (number != 0)
         errno = number;
@@ -422,7 +426,7 @@ static int do_sync(int fd, long number_of_call) {
     if (t == NULL)
         return (int)syscall(number_of_call, fd);
     lock();
-    number = event(true);
+    number = event(EVENT_SYNC);
     if (t->is_dir && number == 0)
         io_dir_synced(t->dir);
     else if (!t->is_dir && number == 0)
