@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* storage-rocksdb: the storage ABI over the RocksDB C API. This file: descriptor, options, instance. */
 #include "rocks.h"
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 
 /* Bytes may be written as a number or with a unit; the host turns them into a number (rs_host.node_u64). */
@@ -119,6 +121,7 @@ static int plugin_init(const rs_host *host, const rs_node *config, void **ret_se
     struct options o;
     struct instance *in;
     rocksdb_lru_cache_options_t *cache_options;
+    sigset_t all, before;
     int r = rocks_options_read(host, config, &o, err);
 
     if (r < 0)
@@ -130,8 +133,12 @@ static int plugin_init(const rs_host *host, const rs_node *config, void **ret_se
     in->opt = o;
     in->env = rocksdb_create_default_env();
     (void)atomic_fetch_add(&env_users, 1);
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all,
+                          &before); /* the library's threads inherit the mask: they take no signals */
     rocksdb_env_set_background_threads(in->env, (int)o.background_jobs);
     rocksdb_env_set_high_priority_background_threads(in->env, 1);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 
     /* Half of the budget for reads; few shards, because a shard is the largest block a small cache can hold. */
     cache_options = rocksdb_lru_cache_options_create();

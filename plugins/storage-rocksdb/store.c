@@ -7,7 +7,9 @@
 #include "rocks.h"
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <restate/helper/store_dir.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -204,6 +206,7 @@ static int open_db(rs_store *s, bool create, rs_error *err) {
     size_t n = 0;
     const rocksdb_options_t **cf_options = NULL;
     rocksdb_column_family_handle_t **handles = NULL;
+    sigset_t all, before;
     int r = 0;
 
     rocksdb_options_set_create_if_missing(s->options, create);
@@ -222,8 +225,11 @@ static int open_db(rs_store *s, bool create, rs_error *err) {
     }
     for (size_t i = 0; i < n; i++)
         cf_options[i] = s->options;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* threads that start here take no signals */
     s->db = rocksdb_open_column_families(s->options, s->dir, (int)n, (const char *const *)(create ? &first : names),
                                          cf_options, handles, &message);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (message != NULL) {
         if (strstr(message, "lock ") != NULL || strstr(message, "LOCK") != NULL) {
             rocksdb_free(message);
