@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
@@ -153,6 +154,43 @@ static int find_build_id(struct dl_phdr_info *info, size_t size, void *arg) {
     return 1;
 }
 
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* "; there are lmdb, rocksdb": what could have been meant. */
+static void put_others(struct buf *b, const char *dir, int kind) {
+    char prefix[24], *names[16];
+    struct dirent *e;
+    DIR *d = opendir(dir);
+    size_t n = 0, len;
+
+    if (!d)
+        return;
+    (void)snprintf(prefix, sizeof prefix, "%s-", plugin_kind_name(kind));
+    len = strlen(prefix);
+    while (n < ARRAY_SIZE(names) && (e = readdir(d))) {
+        size_t all = strlen(e->d_name);
+
+        if (all > len + 3 && strncmp(e->d_name, prefix, len) == 0 && strcmp(e->d_name + all - 3, ".so") == 0)
+            names[n++] = xstrndup(e->d_name + len, all - len - 3);
+    }
+    (void)closedir(d);
+    qsort(names, n, sizeof *names, by_text);
+    for (size_t i = 0; i < n; i++) {
+        buf_putf(b, "%s%s", i ? ", " : "; there are ", names[i]);
+        free(names[i]);
+    }
+}
+
+static int no_such_plugin(const char *dir, int kind, const char *name, struct err *err) {
+    _cleanup_buf_ struct buf others = {0};
+
+    put_others(&others, dir, kind);
+    return err_set(err, RS_ENOENT, "there is no %s plugin \"%s\" in %.100s%.80s", plugin_kind_name(kind), name, dir,
+                   buf_cstr(&others));
+}
+
 int plugin_open(const char *dir, int kind, const char *name, uint64_t host_features, struct plugin *ret,
                 struct err *err) {
     char path[PATH_MAX];
@@ -167,6 +205,8 @@ int plugin_open(const char *dir, int kind, const char *name, uint64_t host_featu
                        plugin_kind_name(kind), name);
     if ((size_t)snprintf(path, sizeof path, "%s/%s-%s.so", dir, plugin_kind_name(kind), name) >= sizeof path)
         return err_set(err, RS_EINVAL, "the plugin directory's name is too long");
+    if (access(path, F_OK) < 0 && errno == ENOENT && access(dir, F_OK) == 0)
+        return no_such_plugin(dir, kind, name, err);
     r = plugin_file_check(dir, path, err);
     if (r == 0)
         r = digest(path, ret->info.sha256, err);
