@@ -34,29 +34,19 @@ void partition_break(struct partition *p, const char *fmt, ...) {
 
 static int row_get(void *arg, struct slice key, struct slice *ret, struct err *err) {
     struct partition *p = arg;
-    int r = store_get(p->store, p->table, key, ret, err);
 
-    if (r == RS_EAGAIN) {
-        buf_clear(&p->cold);
-        buf_put_slice(&p->cold, key);
-    }
-    return r;
+    return store_get(p->store, p->table, key, ret, err);
 }
 
 static int row_scan(void *arg, struct slice lower, struct slice upper, bool reverse, sm_each_fn each, void *each_arg,
                     struct err *err) {
     struct partition *p = arg;
-    int r = store_scan(p->store, p->table, lower, upper, reverse, each, each_arg, err);
 
-    if (r == RS_EAGAIN) {
-        buf_clear(&p->cold);
-        buf_put_slice(&p->cold, lower);
-    }
-    return r;
+    return store_scan(p->store, p->table, lower, upper, reverse, each, each_arg, err);
 }
 
 void partition_read_cold(struct partition *p, store_done_fn again, void *arg) {
-    store_get_cold(p->store, p->table, buf_slice(&p->cold), again, arg);
+    store_wait_cold(p->store, again, arg);
 }
 
 void partition_merge(struct partition *p) {
@@ -303,7 +293,6 @@ struct partition *partition_free(struct partition *p) {
         p->sm = sm_free(p->sm);
     sm_writes_done(&p->writes);
     sm_actions_done(&p->actions);
-    buf_done(&p->cold);
     arena_done(&p->scratch);
     free(p);
     return NULL;

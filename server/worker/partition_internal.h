@@ -50,10 +50,7 @@ struct partition {
     struct sm_reader rows;
     struct sm_writes writes;
     struct sm_actions actions;
-    struct slice cold_key; /* of the last RS_EAGAIN, in cold */
-    struct buf cold;
-    bool cold_reading, resume_armed;
-    struct loop_hook resume;
+    bool cold_reading; /* the reader waits for a row */
     struct timer retry; /* of claim and lead */
     uint64_t retry_ms;
 
@@ -104,7 +101,7 @@ void partition_drop_proposals(struct partition *p);          /* leadership lost:
 /* partition.c */
 void partition_break(struct partition *p, const char *fmt, ...) RS_PRINTF(2, 3);
 void partition_merge(struct partition *p); /* writes of the last record into the overlay */
-/* Fetch the row that was cold, then call @again. */
+/* Right after RS_EAGAIN: fetch what was cold, then call @again. */
 void partition_read_cold(struct partition *p, store_done_fn again, void *arg);
 /* actions.c */
 void partition_init_leader(struct partition *p);
