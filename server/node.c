@@ -52,6 +52,7 @@ static int open_store(struct node *n, struct node_store *s, enum cfg_profile_sto
     char dir[4096];
     struct store_params p = {
         .loop = n->loop,
+        .pool = n->pool,
         .ops = pi->storage,
         .self = pi->self,
         .caps = pi->caps,
