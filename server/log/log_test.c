@@ -555,6 +555,67 @@ static void a_lead_that_is_given_up_is_answered_and_a_closed_log_is_silent(void 
     seen_free(t);
 }
 
+static void on_marked_or_cut(void *arg, int status, const struct err *err) {
+    if (status == 0 && ((struct node *)arg)->meta)
+        node_on_marked(arg, status, err);
+}
+
+/* The very first start, cut after @steps events at most, in the order the server does things. */
+static void first_start_cut_after(struct node *n, uint64_t steps) {
+    struct provision_params pp = {.cluster_name = "test", .num_partitions = 24};
+    struct join_params jp = {
+        .cluster_name = "test", .node_name = "n1", .address = "http://n1:5122/", .roles = ROLE_ALL};
+    struct log_server_params sp = {.loop = n->loop, .pool = &n->exec};
+    bool closed = false;
+
+    n->log_store = node_store(n, "/n1/log", "log");
+    n->meta_store = node_store(n, "/n1/meta", "meta");
+    assert_int_equal(meta_single_open(n->loop, n->meta_store, &n->meta, NULL), 0);
+    cluster_provision(n->meta, &pp, node_on_provisioned, n);
+    for (; steps && node_step(n); steps--) {
+    }
+    if (n->provisioned)
+        cluster_join(n->meta, &jp, 0, node_on_joined, n);
+    for (; steps && node_step(n); steps--) {
+    }
+    if (n->joined) {
+        sp.store = n->log_store;
+        sp.node_id = n->self.id;
+        assert_int_equal(log_server_open(&sp, &n->server, NULL), 0);
+        log_server_flush(n->server, on_marked_or_cut, n);
+        for (; steps && node_step(n); steps--) {
+        }
+    }
+    sim_disk_crash(n->disk);
+    n->meta = meta_free(n->meta);
+    if (n->server)
+        log_server_close(n->server, node_server_closed, &closed);
+    n->server = NULL;
+    node_settle(n); /* what was under way fails: the disk is gone */
+    n->log_store = store_close(n->log_store);
+    n->meta_store = store_close(n->meta_store);
+    node_settle(n);
+}
+
+static void a_first_start_that_was_cut_anywhere_is_repeated(void **state) {
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct node *n = node_new_stopped(seed);
+        struct seen *s;
+
+        first_start_cut_after(n, seed % 30);
+        node_start(n);
+        s = seen_new(n, 0, 1, NULL);
+        lead(s, 0);
+        node_settle(n);
+        assert_int_equal(s->led_status, 0);
+        assert_int_equal(append(s, 1, 3, NULL), 0);
+        node_settle(n);
+        assert_int_equal(s->next, 4);
+        node_free(n);
+        seen_free(s);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_leader_gets_its_records_back_in_order_once_they_are_durable),
     cmocka_unit_test(a_restart_extends_the_chain_and_keeps_everything),
@@ -567,6 +628,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_damaged_record_stops_the_reader_and_is_named),
     cmocka_unit_test(readers_catch_up_to_live_without_gap_or_duplicate),
     cmocka_unit_test(nothing_committed_is_lost_or_doubled_whenever_the_power_goes),
+    cmocka_unit_test(a_first_start_that_was_cut_anywhere_is_repeated),
     cmocka_unit_test(a_lead_that_is_given_up_is_answered_and_a_closed_log_is_silent),
 };
 const struct unit_group log_test_group = UNIT_GROUP(tests);

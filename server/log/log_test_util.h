@@ -93,8 +93,14 @@ static inline bool node_step(struct node *n) {
         return false;
     if (turn && (!job || node_draw(n) % 2))
         (void)loop_turn(n->loop);
-    else
+    else { /* any of them: every store has a thread of its own */
+        if (node_draw(n) % 2) {
+            struct list *first = list_pop_front(&n->jobs);
+
+            list_push_back(&n->jobs, first);
+        }
         (void)node_run_job(n);
+    }
     return true;
 }
 
@@ -193,7 +199,7 @@ static inline void node_crash(struct node *n) {
     node_stop(n);
 }
 
-static inline struct node *node_new(uint64_t seed) {
+static inline struct node *node_new_stopped(uint64_t seed) {
     struct node *n = xnew(struct node);
     struct loop_env env = {.mono_ns = node_mono, .wall_ns = node_mono, .random = node_random, .arg = n};
 
@@ -203,6 +209,11 @@ static inline struct node *node_new(uint64_t seed) {
     n->rnd = seed * 77777 + 1;
     n->loop = loop_new_driven(&env);
     n->disk = sim_disk_new(seed);
+    return n;
+}
+static inline struct node *node_new(uint64_t seed) {
+    struct node *n = node_new_stopped(seed);
+
     node_start(n);
     return n;
 }

@@ -12,7 +12,8 @@
 /* ---- provisioning ---- */
 
 struct provision {
-    struct meta *meta;
+    struct meta_cleanup cleanup;
+    struct meta *meta; /* NULL: freed while the answer was on its way */
     char *cluster_name, *partition_replication;
     struct replication log_replication;
     uint32_t num_partitions, target_nodeset_size;
@@ -24,9 +25,18 @@ struct provision {
 };
 
 static void provision_free(struct provision *p) {
+    list_remove(&p->cleanup.link);
     free(p->cluster_name);
     free(p->partition_replication);
     free(p);
+}
+
+static void provision_dropped(void *arg) {
+    struct provision *p = arg;
+
+    p->meta = NULL;
+    if (p->bad == 0) /* else a post still comes for it */
+        provision_free(p);
 }
 
 static void provision_finish(struct provision *p, int status, const struct err *err) {
@@ -80,7 +90,10 @@ static void provision_nodes_done(void *arg, int status, uint32_t version, const 
 static void provision_bad(void *arg) {
     struct provision *p = arg;
 
-    provision_finish(p, p->bad, &p->err);
+    if (p->meta)
+        provision_finish(p, p->bad, &p->err);
+    else
+        provision_free(p);
 }
 
 void cluster_provision(struct meta *m, const struct provision_params *params, cluster_provision_fn done, void *arg) {
@@ -91,6 +104,8 @@ void cluster_provision(struct meta *m, const struct provision_params *params, cl
     char feature[] = FEATURE_IDEMPOTENT_SHARDING, *features[] = {feature};
 
     p->meta = m;
+    p->cleanup = (struct meta_cleanup){.fn = provision_dropped, .arg = p};
+    meta_on_free(m, &p->cleanup);
     p->cluster_name = xstrdup(params->cluster_name);
     p->num_partitions = params->num_partitions;
     p->target_nodeset_size = params->target_nodeset_size;
@@ -122,12 +137,13 @@ void cluster_provision(struct meta *m, const struct provision_params *params, cl
 /* ---- join ---- */
 
 struct join {
+    struct meta_cleanup cleanup;
     struct meta *meta;
     struct join_params p; /* strings owned */
     struct join_result res;
     uint64_t deadline_ns, wait_ns;
     uint32_t seen_generation; /* of my name, when first seen; a later one is another process */
-    bool seen, written;
+    bool seen;
     struct timer timer;
     cluster_join_fn done;
     void *arg;
@@ -140,6 +156,7 @@ static char *dup_or_null(const char *s) {
 #define TEXT(s) ((char *)(uintptr_t)(s)) /* the join owns the strings of its parameters */
 
 static void join_free(struct join *j) {
+    list_remove(&j->cleanup.link);
     free(TEXT(j->p.cluster_name));
     free(TEXT(j->p.node_name));
     free(TEXT(j->p.address));
@@ -248,6 +265,13 @@ static int join_compute(void *arg, uint32_t version, struct slice current, struc
 
 static void join_start(struct join *j);
 
+static void join_dropped(void *arg) {
+    struct join *j = arg;
+
+    timer_stop(j->meta->loop, &j->timer);
+    join_free(j);
+}
+
 static void join_retry(void *arg) {
     join_start(arg);
 }
@@ -262,6 +286,7 @@ static void join_written(void *arg, int status, uint32_t version, const struct e
         timer_set(j->meta->loop, &j->timer, j->wait_ns);
         return;
     }
+    list_remove(&j->cleanup.link);
     j->done(j->arg, status, status == 0 ? &j->res : NULL, err);
     join_free(j);
 }
@@ -285,6 +310,8 @@ void cluster_join(struct meta *m, const struct join_params *p, uint64_t deadline
     j->done = done;
     j->arg = arg;
     timer_init(&j->timer, join_retry, j);
+    j->cleanup = (struct meta_cleanup){.fn = join_dropped, .arg = j};
+    meta_on_free(m, &j->cleanup);
     join_start(j);
 }
 

@@ -358,6 +358,7 @@ void meta_init(struct meta *m, const struct meta_ops *ops, struct loop *loop) {
     list_init(&m->watches);
     list_init(&m->pending);
     list_init(&m->updates);
+    list_init(&m->cleanups);
     loop_hook_init(&m->prime, prime_watches, m);
 }
 
@@ -381,9 +382,20 @@ void meta_done(struct meta *m) {
     map_done(&m->values);
 }
 
+void meta_on_free(struct meta *m, struct meta_cleanup *c) {
+    list_push_back(&m->cleanups, &c->link);
+}
+
 struct meta *meta_free(struct meta *m) {
+    struct list *e;
+
     if (!m)
         return NULL;
+    while ((e = list_pop_front(&m->cleanups))) {
+        struct meta_cleanup *c = LIST_ENTRY(e, struct meta_cleanup, link);
+
+        c->fn(c->arg);
+    }
     LIST_FOREACH_SAFE (l, &m->pending) {
         struct meta_cas_req *r = LIST_ENTRY(l, struct meta_cas_req, pending);
 

@@ -81,6 +81,14 @@ int meta_single_open(struct loop *loop, struct store *store, struct meta **ret, 
  * durable, nobody is told. NULL. */
 struct meta *meta_free(struct meta *m);
 
+/* For helpers that wait on behalf of somebody: meta_free() runs @fn first of all. Linked until list_remove(). */
+struct meta_cleanup {
+    struct list link;
+    void (*fn)(void *arg);
+    void *arg;
+};
+void meta_on_free(struct meta *m, struct meta_cleanup *c);
+
 /* ---- for providers ---- */
 
 /* One write on its way. The provider answers every request exactly once, in a later turn, with meta_cas_answer(). */
@@ -106,7 +114,7 @@ struct meta { /* first member of a provider's struct */
     const struct meta_ops *ops;
     struct loop *loop;
     struct map values;
-    struct list watches, pending, updates;
+    struct list watches, pending, updates, cleanups;
     struct loop_hook prime;
     struct meta_watch *visiting, *next; /* while watches are being called */
 };

@@ -399,6 +399,30 @@ static void a_cluster_is_provisioned_once_and_nodes_join_it(void **state) {
     rig_free(g);
 }
 
+static void what_waits_is_dropped_with_the_handle(void **state) {
+    struct rig *g = rig_new();
+    struct provision_params pp = {.cluster_name = "c", .num_partitions = 3},
+                            wrong = {.cluster_name = "c", .num_partitions = 70000};
+    struct join_params jp = {.cluster_name = "c", .node_name = "n1", .address = "a", .roles = ROLE_ALL};
+    struct joined j = {0}, k = {0};
+    int newly = 0, bad = 0;
+
+    cluster_join(g->meta, &jp, 0, on_joined, &j);
+    settle(g); /* it waits for its timer */
+    cluster_join(g->meta, &jp, 0, on_joined, &k);
+    cluster_provision(g->meta, &pp, on_provisioned, &newly);
+    cluster_provision(g->meta, &wrong, on_provisioned, &bad);
+    rig_close(g);
+    g->now += 1000000000;
+    settle(g);
+    assert_true(j.calls == 0 && k.calls == 0 && newly == 0 && bad == 0);
+    rig_open(g);
+    cluster_provision(g->meta, &wrong, on_provisioned, &bad);
+    settle(g);
+    assert_int_equal(bad, RS_EINVAL);
+    rig_free(g);
+}
+
 struct claimed {
     int calls, status;
     epoch_t epoch;
@@ -501,6 +525,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(watches_see_what_is_there_and_every_change_of_their_prefix),
     cmocka_unit_test(a_row_on_disk_has_these_bytes),
     cmocka_unit_test(a_cluster_is_provisioned_once_and_nodes_join_it),
+    cmocka_unit_test(what_waits_is_dropped_with_the_handle),
     cmocka_unit_test(epochs_only_rise_and_other_fields_stay),
     cmocka_unit_test(a_directory_knows_whose_it_is),
 };
