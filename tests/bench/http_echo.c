@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An echo server and a load generator over server/http and a transport plugin: to measure, and to try with curl.
  *     http_echo serve PLUGIN_DIR tcp://127.0.0.1:0              prints the bound address; ends on SIGTERM
- *     http_echo load PLUGIN_DIR tcp://127.0.0.1:PORT 1|2 CONCURRENCY REQUESTS BYTES      prints one line of JSON */
+ *     http_echo load PLUGIN_DIR tcp://127.0.0.1:PORT 1|2 CONCURRENCY REQUESTS BYTES      prints one line of JSON
+ * The scheme names the plugin; HTTP_ECHO_OPTIONS may name a YAML file with its options. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -16,7 +17,7 @@ struct bench {
     struct exec *pool;
     struct host *host;
     struct plugin_registry *plugins;
-    struct http_transport tcp;
+    struct http_transport transport;
     struct http_client *client;
     struct http_client_request req;
     struct bytes *body;
@@ -28,19 +29,26 @@ static void die(const char *what, const struct err *err) {
     exit(1);
 }
 
-static void setup(struct bench *b, const char *dir) {
-    struct plugin_instance *tcp;
+static void setup(struct bench *b, const char *dir, const char *uri) {
+    const char *options = getenv("HTTP_ECHO_OPTIONS"), *colon = strchr(uri, ':');
+    char name[16] = "";
+    struct cfg_tree *tree = NULL;
+    struct plugin_instance *plugin;
     struct err err = {0};
+
+    (void)snprintf(name, sizeof name, "%.*s", colon ? (int)MIN(colon - uri, (ptrdiff_t)15) : 0, uri);
+    if (options && cfg_parse_file(options, &tree, &err) < 0)
+        die("options", &err);
 
     if (loop_new(&b->loop, &err) < 0)
         die("loop", &err);
     b->pool = exec_new_threads("pool", 1);
     b->host = host_new(&(struct host_params){.pool = b->pool, .loop = b->loop});
     b->plugins = plugin_registry_new(b->host, dir);
-    if (plugin_use(b->plugins, RS_KIND_TRANSPORT, "tcp", NULL, 0, &tcp, &err) < 0 ||
+    if (plugin_use(b->plugins, RS_KIND_TRANSPORT, name, tree ? cfg_root(tree) : NULL, 0, &plugin, &err) < 0 ||
         plugin_registry_init(b->plugins, &err) < 0)
         die("plugin", &err);
-    b->tcp = (struct http_transport){tcp->transport, tcp->self};
+    b->transport = (struct http_transport){plugin->transport, plugin->self};
 }
 
 /* ---- server ---- */
@@ -56,7 +64,7 @@ static int serve(struct bench *b, const char *uri) {
     struct err err = {0};
     char bound[256];
 
-    if (http_server_listen(s, b->tcp, uri, NULL, &err) < 0)
+    if (http_server_listen(s, b->transport, uri, NULL, &err) < 0)
         die("listen", &err);
     if (http_server_uri(s, 0, bound, sizeof bound) < 0)
         die("uri", &err);
@@ -116,7 +124,7 @@ static int load(struct bench *b, const char *uri, char **args) {
     b->body = bytes_new(strtoull(args[3], NULL, 10));
     memset(b->body->data, 'x', b->body->len);
     b->req = (struct http_client_request){
-        .transport = b->tcp,
+        .transport = b->transport,
         .uri = uri,
         .scheme = SLICE_LIT("http"),
         .authority = SLICE_LIT("127.0.0.1"),
@@ -148,7 +156,7 @@ int main(int argc, char **argv) {
 
     if (argc < 4)
         return 2;
-    setup(&b, argv[2]);
+    setup(&b, argv[2], argv[3]);
     if (strcmp(argv[1], "serve") == 0)
         return serve(&b, argv[3]);
     return argc == 8 ? load(&b, argv[3], argv + 4) : 2;
