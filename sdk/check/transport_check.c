@@ -201,6 +201,7 @@ void check_unpair(struct end *a, struct end *b) {
             transport_fault(&both[i]->t->host, "closed() never came");
         free(both[i]->data);
         both[i]->data = NULL;
+        both[i]->room = 0;
     }
 }
 
@@ -243,11 +244,13 @@ void check_pull(struct end *e) {
     size_t chunk = e->chunk ? e->chunk : 65536;
 
     for (;;) {
-        unsigned char *grown = realloc(e->data, e->len + chunk);
         int64_t r;
-        if (!grown)
+        if (e->room < e->len + chunk) {
+            e->room = 2 * (e->len + chunk);
+            e->data = realloc(e->data, e->room);
+        }
+        if (!e->data)
             abort();
-        e->data = grown;
         r = check_read(e, e->data + e->len, chunk);
         if (r > 0) {
             e->len += (unsigned long long)r;

@@ -33,6 +33,7 @@ struct end {
     unsigned eof, failed;
     size_t chunk; /* bytes asked for per read, 0: 64 KiB */
     unsigned char *data;
+    size_t room;            /* of data */
     unsigned long long len; /* bytes read so far; data holds them all */
 };
 
