@@ -238,7 +238,7 @@ export function ok(response, status = 200) {
 // ---- TAP ----
 
 const tests = [];
-export const test = (name, body, seconds = 60) => tests.push({ name, body, seconds });
+export const test = (name, body, seconds = Number(options.limit ?? 30)) => tests.push({ name, body, seconds });
 
 export async function run({ before, after } = {}) {
   const only = options.only ? new RegExp(options.only) : null;
@@ -250,6 +250,12 @@ export async function run({ before, after } = {}) {
     const context = before ? await before() : undefined;
     for (const t of chosen) {
       const start = Date.now();
+      if (context?.server?.child && !context.server.alive()) {
+        console.log(`# the server ended with ${JSON.stringify(context.server.child.ended)}; it is started again`);
+        showLogs(context.server);
+        context.server.log = "";
+        await context.server.start();
+      }
       let timer;
       try {
         const limit = new Promise((_, reject) => {
@@ -287,5 +293,6 @@ async function end(code) {
   else for (const d of directories) console.log(`# kept ${d}`);
   process.exit(code);
 }
+process.on("unhandledRejection", (e) => console.log(`# a promise nobody waited for: ${e?.message ?? e}`));
 process.on("SIGINT", () => end(130));
 process.on("SIGTERM", () => end(143));
