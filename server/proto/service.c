@@ -173,11 +173,11 @@ void sp_decoder_init(struct sp_decoder *d, size_t limit) {
 
 void sp_decoder_done(struct sp_decoder *d) {
     buf_done(&d->part);
-    d->handed_out = false;
+    buf_done(&d->given);
 }
 
 bool sp_decoder_idle(const struct sp_decoder *d) {
-    return d->handed_out || d->part.len == 0;
+    return d->part.len == 0;
 }
 
 /* Reads the header at @at. Return: 0 or RS_ETOOBIG. */
@@ -198,15 +198,39 @@ static void take(struct sp_decoder *d, struct slice *in, size_t n) {
     *in = slice_from(*in, n);
 }
 
+/* Only the first frame that ends in a piece can have begun in an earlier one, so one buffer holds it while the rest of
+ * the piece is read into the other. */
+static int frame_in_parts(struct sp_decoder *d, struct slice *in, struct sp_frame *ret, struct err *err) {
+    struct buf whole;
+    size_t len;
+    int r;
+
+    if (d->part.len < SP_FRAME_HEADER_BYTES)
+        take(d, in, SP_FRAME_HEADER_BYTES - d->part.len);
+    if (d->part.len < SP_FRAME_HEADER_BYTES)
+        return 0;
+    r = frame_header(d, d->part.data, ret, &len, err);
+    if (r < 0)
+        return r;
+    take(d, in, SP_FRAME_HEADER_BYTES + len - d->part.len);
+    if (d->part.len < SP_FRAME_HEADER_BYTES + len)
+        return 0;
+    whole = d->part;
+    d->part = d->given;
+    d->given = whole;
+    buf_clear(&d->part);
+    ret->payload = slice_of(d->given.data + SP_FRAME_HEADER_BYTES, len);
+    return 1;
+}
+
 int sp_decoder_next(struct sp_decoder *d, struct slice *in, struct sp_frame *ret, struct err *err) {
     size_t len;
     int r;
 
-    if (d->handed_out) {
-        d->handed_out = false;
-        if (d->part.cap > KEEP_BYTES)
-            buf_done(&d->part);
-        buf_clear(&d->part);
+    if (d->drained) {
+        d->drained = false;
+        if (d->given.cap > KEEP_BYTES)
+            buf_done(&d->given);
     }
     if (d->part.len == 0) {
         if (in->len >= SP_FRAME_HEADER_BYTES) {
@@ -220,21 +244,12 @@ int sp_decoder_next(struct sp_decoder *d, struct slice *in, struct sp_frame *ret
             }
         }
         take(d, in, in->len);
+        d->drained = true;
         return 0;
     }
-    if (d->part.len < SP_FRAME_HEADER_BYTES)
-        take(d, in, SP_FRAME_HEADER_BYTES - d->part.len);
-    if (d->part.len < SP_FRAME_HEADER_BYTES)
-        return 0;
-    r = frame_header(d, d->part.data, ret, &len, err);
-    if (r < 0)
-        return r;
-    take(d, in, SP_FRAME_HEADER_BYTES + len - d->part.len);
-    if (d->part.len < SP_FRAME_HEADER_BYTES + len)
-        return 0;
-    ret->payload = slice_of(d->part.data + SP_FRAME_HEADER_BYTES, len);
-    d->handed_out = true;
-    return 1;
+    r = frame_in_parts(d, in, ret, err);
+    d->drained = r == 0;
+    return r;
 }
 
 /* --- messages --- */

@@ -121,9 +121,10 @@ void sp_put_field_message_header(struct buf *out, uint32_t field, size_t len);
 
 /* Cuts frames out of pieces of any size. Zeroed plus limit is ready. */
 struct sp_decoder {
-    size_t limit;    /* bytes of payload that are too many */
-    struct buf part; /* a frame that is not whole in one piece; memory follows what arrived, not what was announced */
-    bool handed_out; /* part holds the frame that was returned last */
+    size_t limit;     /* bytes of payload that are too many */
+    struct buf part;  /* a frame that is not whole in one piece; memory follows what arrived, not what was announced */
+    struct buf given; /* the frame put together last, while the piece that ended it is being read */
+    bool drained;     /* the piece is used up: what was returned for it is no longer valid */
 };
 
 void sp_decoder_init(struct sp_decoder *d, size_t limit);
@@ -132,8 +133,9 @@ void sp_decoder_done(struct sp_decoder *d);
  * sp_decoder_next() - the next frame.
  * @in: the piece; what was used is cut off its front. A frame that is whole in it is not copied
  *
- * Return: 1 a frame, its payload valid until the next call and only as long as the piece is; 0 @in is used up;
- * RS_ETOOBIG a payload of @limit bytes or more is announced (RT0003), after which the stream cannot be read on.
+ * Return: 1 a frame, its payload valid as long as the piece is and until the first call with the next piece; 0 @in is
+ * used up; RS_ETOOBIG a payload of @limit bytes or more is announced (RT0003), after which the stream cannot be read
+ * on.
  */
 int sp_decoder_next(struct sp_decoder *d, struct slice *in, struct sp_frame *ret, struct err *err) RS_WARN_UNUSED;
 /* sp_decoder_idle() - no frame is half read: the stream may end here. */

@@ -67,7 +67,9 @@ const greeter = restate.service({
       }
     },
     sendCounter: async (ctx, { key, amount, delay }) => {
-      ctx.objectSendClient(counter, key).add(amount, delay ? restate.rpc.sendOpts({ delay }) : undefined);
+      const client = ctx.objectSendClient(counter, key);
+      if (delay) client.add(amount, restate.rpc.sendOpts({ delay }));
+      else client.add(amount);
     },
     runs: async (ctx, key) => {
       const a = await ctx.run("first", () => attempt(`runs-a-${key}`));
