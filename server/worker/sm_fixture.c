@@ -114,7 +114,7 @@ void fixture_init(struct fixture *f, uint64_t first_key, uint64_t last_key) {
     struct sm_params p = {.partition = 3, .first_key = first_key, .last_key = last_key, .version = "1.2.3"};
     struct err err = {0};
 
-    *f = (struct fixture){.now_ms = 1000000, .epoch = 1};
+    *f = (struct fixture){.now_ms = 1000000, .epoch = 1, .first_key = first_key, .last_key = last_key};
     mem_table_init(&f->t);
     if (sm_open(&p, &f->t.reader, &f->sm, &err) < 0)
         UNREACHABLE("an empty table opens");
@@ -216,7 +216,6 @@ struct check {
     char *why;
     uint64_t n; /* of the current sub-check */
     uint64_t local;
-    struct object_key object;
     struct invocation_id id;
 };
 
@@ -378,7 +377,7 @@ static int check_outbox(void *arg, uint64_t seq, uint64_t partition_key, uint16_
     (void)command;
     if (seq != c->n++ || !kind)
         return wrong(c, "the outbox has a gap", NULL);
-    c->local += partition_key >= c->object.partition_key; /* lower bound of the local range, see fixture_check() */
+    c->local += partition_key >= c->f->first_key && partition_key <= c->f->last_key;
     return 0;
 }
 
@@ -420,7 +419,168 @@ const char *fixture_check(struct fixture *f, char why[256]) {
     bad = bad || tables_outbox(c.r, 0, check_outbox, &c, NULL);
     if (!bad && (c.n != fsm.outbox_tail || fsm.applied_lsn != f->lsn))
         bad = wrong(&c, "outbox or applied LSN are not what the fsm row says", NULL);
+    if (!bad && c.local != fsm.outbox_local)
+        bad = wrong(&c, "the count of local outbox rows is wrong", NULL);
     arena_done(&c.a);
     f->t.cold = cold;
     return bad ? why : NULL;
+}
+
+/* ---- short forms for tests ---- */
+
+struct slice fx_id(struct fixture *f, const char *key, uint64_t n) {
+    uint8_t *raw = arena_alloc(&f->scratch, INVOCATION_ID_BYTES);
+
+    put_u64be(raw, id_partition_key(&(struct id_target){.type = TARGET_OBJECT_SHARED, .key = slice_str(key)}, 0));
+    put_u64be(raw + 8, 1);
+    put_u64be(raw + 16, n);
+    return slice_of(raw, INVOCATION_ID_BYTES);
+}
+
+static struct slice text_or_null(const char *s) {
+    return s ? slice_str(s) : SLICE_NULL;
+}
+
+int fx_invoke(struct fixture *f, struct slice id, struct fx_invoke o) {
+    struct cmd_target target = {
+        .type = o.type ? o.type : TARGET_OBJECT_EXCLUSIVE,
+        .service = SLICE_LIT("S"),
+        .key = text_or_null(o.key),
+        .handler = slice_str(o.handler ? o.handler : "h"),
+    };
+    struct cmd_sink sink = {
+        .request_id = text_or_null(o.request), .caller = o.caller, .completion_id = o.completion_id};
+    struct cmd_source source = {.type = SOURCE_INGRESS,
+                                .id = slice_str(o.request  ? o.request
+                                                : o.submit ? o.submit
+                                                           : "")};
+
+    return FX(f, CMD_INVOKE, invoke, .id = id, .target = &target, .argument = SLICE_LIT("in"),
+              .sink = o.request || o.caller.data ? &sink : NULL, .source = &source,
+              .submit_request_id = text_or_null(o.submit), .execution_time_ms = o.at_ms,
+              .completion_retention_ms = o.retention_ms, .journal_retention_ms = o.journal_ms,
+              .idempotency_key = text_or_null(o.idempotency_key));
+}
+
+int fx_effects(struct fixture *f, struct slice id, const struct cmd_effect *effects, size_t n) {
+    return FX(f, CMD_INVOKER_EFFECT, invoker_effect, .id = id, .effects = effects, .n_effects = n);
+}
+
+struct cmd_effect fx_pinned(uint32_t protocol) {
+    return (struct cmd_effect){.kind = EFFECT_PINNED, .deployment = SLICE_LIT("dp_one"), .protocol = protocol};
+}
+
+struct cmd_effect fx_command(uint32_t type, struct slice payload) {
+    return (struct cmd_effect){.kind = EFFECT_COMMAND, .type = type, .payload = payload};
+}
+
+struct cmd_effect fx_output(struct fixture *f, const char *value) {
+    struct sp_value v = {.content = slice_str(value)};
+
+    return fx_command(SP_OUTPUT, SP_BYTES(f, output, .value = &v));
+}
+
+struct cmd_effect fx_end(void) {
+    return (struct cmd_effect){.kind = EFFECT_END};
+}
+
+struct cmd_effect fx_suspend(const struct cmd_future *future) {
+    return (struct cmd_effect){.kind = EFFECT_SUSPENDED, .future = (struct cmd_future *)(uintptr_t)future};
+}
+
+struct cmd_effect fx_call(struct fixture *f, uint32_t type, struct slice callee, uint32_t target_type, const char *key,
+                          uint32_t id_completion, uint32_t completion, uint64_t at_ms) {
+    struct cmd_call *call = arena_new(&f->scratch, struct cmd_call);
+    struct cmd_target *target = arena_new(&f->scratch, struct cmd_target);
+    struct cmd_effect e = {.kind = EFFECT_COMMAND, .type = type, .call = call};
+
+    *target = (struct cmd_target){
+        .type = target_type, .service = SLICE_LIT("S"), .key = text_or_null(key), .handler = SLICE_LIT("callee")};
+    *call = (struct cmd_call){
+        .id = callee, .target = target, .completion_retention_ms = FX_DAY_MS, .journal_retention_ms = FX_DAY_MS};
+    if (type == SP_CALL)
+        e.payload = SP_BYTES(f, call, .service_name = SLICE_LIT("S"), .handler_name = SLICE_LIT("callee"),
+                             .parameter = SLICE_LIT("p"), .key = text_or_null(key),
+                             .invocation_id_notification_idx = id_completion, .result_completion_id = completion);
+    else
+        e.payload = SP_BYTES(f, one_way_call, .service_name = SLICE_LIT("S"), .handler_name = SLICE_LIT("callee"),
+                             .parameter = SLICE_LIT("p"), .key = text_or_null(key), .invoke_time_ms = at_ms,
+                             .invocation_id_notification_idx = id_completion);
+    return e;
+}
+
+int fx_signal(struct fixture *f, struct slice id, uint32_t index, const char *name, const char *value) {
+    struct cmd_result result = {.value = text_or_null(value)};
+
+    return FX(f, CMD_SIGNAL, signal, .target = id, .index = index, .name = text_or_null(name), .result = &result);
+}
+
+int fx_terminate(struct fixture *f, struct slice id, uint32_t flavor) {
+    return FX(f, CMD_TERMINATE, terminate, .id = id, .flavor = flavor, .request_id = SLICE_LIT(FX_ADMIN));
+}
+
+enum sm_outcome fx_outcome(const struct fixture *f) {
+    const struct sm_action *a = fixture_action(f, SM_ACTION_ADMIN_RESPONSE, 0);
+
+    return a ? a->admin.outcome : 0;
+}
+
+struct inv_header fx_header(struct fixture *f, struct slice id) {
+    struct invocation_id i;
+    struct inv_header h = {0};
+
+    memcpy(i.raw, id.data, sizeof i.raw);
+    if (tables_status(&f->t.reader, &i, &f->scratch, &h, NULL) < 0)
+        h.status = INV_FREE;
+    return h;
+}
+
+enum inv_status fx_status(struct fixture *f, struct slice id) {
+    return fx_header(f, id).status;
+}
+
+static int journal_text(void *arg, const struct journal_entry *e) {
+    buf_putf(arg, "%s%s%s", ((struct buf *)arg)->len ? " " : "", e->is_command ? "" : "~", sp_type_name(e->type));
+    return 0;
+}
+
+static const char *take_text(struct fixture *f, struct buf *b) {
+    const char *s = arena_str(&f->scratch, buf_slice(b));
+
+    buf_done(b);
+    return s;
+}
+
+const char *fx_journal(struct fixture *f, struct slice id) {
+    struct buf b = {0};
+    struct invocation_id i;
+
+    memcpy(i.raw, id.data, sizeof i.raw);
+    if (tables_journal(&f->t.reader, &i, 0, journal_text, &b, NULL) < 0)
+        buf_put_str(&b, " (does not decode)");
+    return take_text(f, &b);
+}
+
+const char *fx_actions(struct fixture *f) {
+    struct buf b = {0};
+
+    for (size_t i = 0; i < f->a.n; i++)
+        buf_putf(&b, "%s%s", i ? " " : "", sm_action_name(f->a.items[i].type));
+    return take_text(f, &b);
+}
+
+struct slice fx_state(struct fixture *f, const char *key, const char *state_key) {
+    struct object_key o = {.service = SLICE_LIT("S"), .key = slice_str(key)};
+    struct slice value;
+
+    o.partition_key = id_partition_key(&(struct id_target){.type = TARGET_OBJECT_SHARED, .key = slice_str(key)}, 0);
+    return tables_state_get(&f->t.reader, &o, slice_str(state_key), &value, NULL) < 0 ? SLICE_NULL : value;
+}
+
+size_t fx_rows(struct fixture *f, enum table_code table) {
+    size_t n = 0;
+
+    for (size_t i = 0; i < f->t.n; i++)
+        n += f->t.rows[i].key->data[0] == (uint8_t)table;
+    return n;
 }
