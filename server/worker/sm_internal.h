@@ -19,6 +19,7 @@ struct sm {
     struct fsm_hot fsm;
     struct fsm_durable durable;
     uint64_t features;
+    bool has_format;      /* the row is in the table */
     struct arena scratch; /* of the record being applied */
 };
 

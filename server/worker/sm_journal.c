@@ -23,7 +23,7 @@ int journal_append_command(struct apply *ap, struct inv *inv, uint32_t type, con
 
     if (call)
         e.side = SM_ENCODE(ap->a, cmd_call, call, 0);
-    payload = append(ap, inv, &ap->w->arena, &e);
+    (void)append(ap, inv, &ap->w->arena, &e);
     inv->h.command_count++;
     if (type == SP_OUTPUT) {
         inv->h.output_index = e.index;
@@ -325,6 +325,8 @@ void journal_event(struct apply *ap, struct inv *inv, const struct cmd_event *ev
     uint8_t *p = (uint8_t *)(uintptr_t)row.data;
     struct table_key k;
 
+    if (ap->n_events == UINT16_MAX)
+        return; /* the key has no room for more; a record of the leader has at most 256 */
     p[0] = TABLE_VERSION;
     put_u32le(p + 1, inv->h.journal_length ? inv->h.journal_length - 1 : 0);
     put_u64le(p + 5, ap->now_ms);

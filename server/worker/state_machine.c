@@ -108,6 +108,7 @@ static int open_format(struct sm *sm, struct sm_reader *reader, struct err *err)
     if (f.format_version != SM_FORMAT_VERSION)
         return err_set(err, RS_EUNSUPPORTED, "partition %u has format %u; this program knows %u", sm->p.partition,
                        f.format_version, SM_FORMAT_VERSION);
+    sm->has_format = true;
     if (f.features & ~SM_FEATURES_KNOWN)
         return err_set(err, RS_EUNSUPPORTED, "partition %u uses features %#llx; this program knows %#llx",
                        sm->p.partition, (unsigned long long)f.features, (unsigned long long)SM_FEATURES_KNOWN);
@@ -358,13 +359,14 @@ static int apply_record(struct apply *ap, const struct record_view *record) {
     r = dedup(ap, &record->header);
     if (r)
         return r < 0 ? r : 0;
-    if (!ap->sm->fsm.applied_lsn) {
+    if (!ap->sm->has_format) { /* with the first record that does something */
         key_fsm(&k, FSM_FORMAT);
         stage_put(ap->w, table_key_slice(&k), format_row(ap, SLICE_NULL));
     }
     if ((r = dispatch(ap, &record->header)) < 0 || (r = apply_queue(ap)) < 0)
         return r;
     inv_flush(ap);
+    ap->sm->has_format = true;
     return 0;
 }
 

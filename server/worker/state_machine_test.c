@@ -346,6 +346,23 @@ static void records_for_other_keys_only_move_the_applied_lsn(void **state) {
     fixture_done(&f);
 }
 
+static void the_format_is_written_even_when_the_log_begins_with_a_gap(void **state) {
+    struct fixture f;
+    struct fsm_format format;
+
+    (void)state;
+    start(&f);
+    sm_skip(f.sm, 5, &f.w);
+    f.lsn = 5;
+    assert_int_equal(FX(&f, CMD_CHECKSUM, pause, .id = SLICE_NULL), 0);
+    assert_int_equal(tables_format(&f.t.reader, &format, NULL), 0);
+    assert_int_equal(format.features, SM_FEATURES_INITIAL);
+    assert_int_equal(f.w.n, 2);
+    assert_int_equal(FX(&f, CMD_CHECKSUM, pause, .id = SLICE_NULL), 0);
+    assert_int_equal(f.w.n, 1);
+    fixture_done(&f);
+}
+
 static void what_the_program_does_not_know_stops_the_partition(void **state) {
     struct fixture f;
     const uint32_t known[] = {SM_FEATURE_DIRECT_MESSAGES}, unknown[] = {63}, impossible[] = {64};
@@ -501,6 +518,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(purging_a_workflow_deletes_its_state),
     cmocka_unit_test(the_fence_skips_duplicates_and_older_leaders),
     cmocka_unit_test(records_for_other_keys_only_move_the_applied_lsn),
+    cmocka_unit_test(the_format_is_written_even_when_the_log_begins_with_a_gap),
     cmocka_unit_test(what_the_program_does_not_know_stops_the_partition),
     cmocka_unit_test(a_command_that_does_not_decode_is_skipped),
     cmocka_unit_test(partition_commands_are_remembered),
