@@ -49,8 +49,8 @@ int apply_pause(struct apply *ap, const struct cmd_pause *m) {
 static enum sm_outcome patch_deployment(const struct cmd_deployment_patch *p, struct inv_header *h) {
     if (!p || p->outcome == PATCH_KEEP)
         return SM_OK;
-    if (!h->protocol) /* nothing is pinned: the next attempt takes the latest anyway, another cannot be asked for */
-        return SM_CANNOT_CHANGE_DEPLOYMENT;
+    if (!h->protocol) /* the next attempt takes the latest anyway; another cannot be asked for */
+        return p->latest ? SM_OK : SM_CANNOT_CHANGE_DEPLOYMENT;
     if (p->outcome == PATCH_NOT_FOUND)
         return SM_DEPLOYMENT_NOT_FOUND;
     if (p->outcome != PATCH_USE || h->protocol < p->min_protocol || h->protocol > p->max_protocol ||
@@ -70,7 +70,7 @@ static int resume_invocation(struct apply *ap, struct inv *inv, const struct cmd
         *ret = patch_deployment(patch, &inv->h);
         return *ret == SM_OK ? inv_invoke(ap, inv) : 0;
     case INV_INVOKED:
-        if (patch && patch->outcome != PATCH_KEEP) {
+        if (patch && patch->outcome != PATCH_KEEP) { /* also with "latest": an attempt uses what it started with */
             *ret = SM_CANNOT_CHANGE_DEPLOYMENT;
             return 0;
         }

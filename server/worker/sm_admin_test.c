@@ -283,6 +283,26 @@ static void resume_changes_the_deployment_only_within_its_protocols(void **state
     }
 }
 
+static void latest_changes_nothing_when_nothing_is_pinned(void **state) {
+    struct cmd_deployment_patch patch = {
+        .outcome = PATCH_USE, .deployment = SLICE_LIT("dp_two"), .min_protocol = 5, .max_protocol = 6};
+    struct fixture f;
+    struct slice id;
+
+    (void)state;
+    fixture_init(&f, 0, UINT64_MAX);
+    id = fx_id(&f, "k", 1);
+    assert_int_equal(fx_invoke(&f, id, (struct fx_invoke){.key = "k"}), 0);
+    assert_int_equal(FX(&f, CMD_PAUSE, pause, .id = id), 0);
+    assert_int_equal(FX(&f, CMD_RESUME, resume, .id = id, .patch = &patch, .request_id = ADMIN), 0);
+    assert_int_equal(fx_outcome(&f), SM_CANNOT_CHANGE_DEPLOYMENT);
+    patch.latest = true;
+    assert_int_equal(FX(&f, CMD_RESUME, resume, .id = id, .patch = &patch, .request_id = ADMIN), 0);
+    assert_int_equal(fx_outcome(&f), SM_OK);
+    assert_int_equal(fx_header(&f, id).protocol, 0);
+    fixture_done(&f);
+}
+
 static int restart_from(struct fixture *f, struct slice id, uint32_t from) {
     return FX(f, CMD_RESTART, restart, .id = id, .new_id = fx_id(f, "k", 2), .from = from, .request_id = ADMIN);
 }
@@ -379,6 +399,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_paused_invocation_stores_notifications_but_wakes_only_for_cancel),
     cmocka_unit_test(killing_a_parent_kills_what_it_called_and_sent_to),
     cmocka_unit_test(resume_changes_the_deployment_only_within_its_protocols),
+    cmocka_unit_test(latest_changes_nothing_when_nothing_is_pinned),
     cmocka_unit_test(restart_copies_a_prefix_and_the_completions_it_needs),
     cmocka_unit_test(what_cannot_be_restarted_says_why),
     cmocka_unit_test(a_restarted_exclusive_invocation_queues_like_any_other),

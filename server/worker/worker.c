@@ -294,6 +294,7 @@ static void resolve_patch(const struct worker *w, struct slice wanted, struct sl
         const struct service *s = service.data ? schema_service(w->schema, service) : NULL;
 
         d = s ? s->deployment : NULL;
+        ret->latest = true;
     } else {
         d = schema_deployment(w->schema, wanted);
     }
