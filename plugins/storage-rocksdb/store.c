@@ -113,6 +113,10 @@ static void set_bounds(rocksdb_options_t *o, const struct options *opt, uint64_t
     rocksdb_options_set_enable_write_thread_adaptive_yield(o, 0);
     rocksdb_options_set_compression(o, opt->compression);
     rocksdb_options_set_atomic_flush(o, relaxed);
+    if (relaxed) { /* most look-ups there are for ids that do not exist yet: the bloom answers before the skip list */
+        rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.005);
+        rocksdb_options_set_memtable_whole_key_filtering(o, 1);
+    }
 }
 
 /* A directory in memory for RocksDB's own text log. On the store's disk that log is a danger: the packaged library,

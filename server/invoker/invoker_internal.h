@@ -33,10 +33,12 @@ struct invoker {
     struct http_client *client;
     struct schema *schema;
     struct map invocations;
-    struct list queue;    /* QUEUED */
-    struct list detached; /* attempts whose invocation is done, stream still open */
-    unsigned running;     /* slots taken */
-    struct arena arena;   /* of the message being handled */
+    struct list queue;                                   /* QUEUED */
+    struct list detached;                                /* attempts whose invocation is done, stream still open */
+    unsigned running;                                    /* slots taken */
+    struct arena arena;                                  /* of the message being handled */
+    struct cmd_effect effects[LIMIT_EFFECTS_PER_RECORD]; /* collected from one read of one stream */
+    size_t n_effects;
     struct loop_hook start_hook;
     bool closing;
     void (*closed)(void *arg);
@@ -94,8 +96,6 @@ struct attempt {
     bool ack_wanted;
     uint32_t ack_upto;     /* with it: the last command that wants one */
     uint32_t next_command; /* index of the next command of the SDK */
-    struct cmd_effect effects[LIMIT_EFFECTS_PER_RECORD];
-    size_t n_effects;
 };
 
 /* Why an attempt failed. */

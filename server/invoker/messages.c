@@ -34,15 +34,16 @@ static int malformed(struct attempt *a, struct attempt_failure *f, uint16_t type
 }
 
 void attempt_flush(struct attempt *a) {
-    size_t n = a->n_effects;
+    struct invoker *inv = a->inv;
+    size_t n = inv->n_effects;
 
-    a->n_effects = 0;
+    inv->n_effects = 0;
     if (n && a->in)
-        a->in->owner->effects(a->in->owner, &a->in->id, a->effects, n);
+        a->in->owner->effects(a->in->owner, &a->in->id, inv->effects, n);
 }
 
 static struct cmd_effect *push(struct attempt *a, uint32_t kind) {
-    struct cmd_effect *e = &a->effects[a->n_effects++];
+    struct cmd_effect *e = &a->inv->effects[a->inv->n_effects++];
 
     *e = (struct cmd_effect){.kind = kind};
     return e;
@@ -375,7 +376,7 @@ static int on_error(struct attempt *a, struct slice payload, struct attempt_fail
 int attempt_message(struct attempt *a, uint16_t type, uint16_t flags, struct slice payload, struct attempt_failure *f) {
     if (!sp_type_allowed_from_sdk(type))
         return fail(a, f, 571, "RT0012", "the SDK must not send a %s message", sp_type_name(type));
-    if (a->n_effects + 2 > ARRAY_SIZE(a->effects))
+    if (a->inv->n_effects + 2 > ARRAY_SIZE(a->inv->effects))
         attempt_flush(a);
     switch (type) {
     case SP_SUSPENSION:
