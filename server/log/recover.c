@@ -2,6 +2,7 @@
 #include "log/recover.h"
 
 #include <inttypes.h>
+#include "log/repair.h"
 
 #define RETRY_NS 100000000u
 #define RETRY_MAX_NS 2000000000u
@@ -24,13 +25,16 @@ struct recover {
     struct timer retry;
     uint64_t backoff_ns;
     uint32_t under_way;
-    bool over; /* cancelled or answered: lives only for the answers under way */
+    struct repair *repair; /* under way */
+    uint32_t proposed;     /* the tail it is about */
+    bool over;             /* cancelled or answered: lives only for the answers under way */
     recover_fn done;
     void *arg;
     struct ask asks[];
 };
 
 static void sealed(struct ls_req *req, const struct ls_reply *reply);
+static void check(struct recover *r);
 
 static void ask_all(struct recover *r) {
     for (uint32_t i = 0; i < r->quorum.n; i++) {
@@ -49,7 +53,11 @@ static void ask_all(struct recover *r) {
 }
 
 static void retry(void *arg) {
-    ask_all(arg);
+    struct recover *r = arg;
+
+    ask_all(r);
+    if (r->under_way == 0) /* all members answered before: nothing is left but to repair again */
+        check(r);
 }
 
 static void release(struct recover *r) {
@@ -59,8 +67,41 @@ static void release(struct recover *r) {
 
 static void finish(struct recover *r, int status, uint32_t tail, const struct err *err) {
     r->over = true;
+    r->repair = repair_cancel(r->repair);
     timer_stop(r->router->loop, &r->retry);
     r->done(r->arg, status, tail, err);
+}
+
+static void again_later(struct recover *r) {
+    r->backoff_ns = r->backoff_ns ? r->backoff_ns * 2 : RETRY_NS;
+    if (r->backoff_ns > RETRY_MAX_NS)
+        r->backoff_ns = RETRY_MAX_NS;
+    timer_set(r->router->loop, &r->retry, r->backoff_ns);
+}
+
+static void repaired(void *arg, int status) {
+    struct recover *r = arg;
+
+    r->repair = NULL;
+    if (status == 0)
+        finish(r, 0, r->proposed, NULL);
+    else
+        again_later(r);
+    release(r);
+}
+
+static void repair(struct recover *r, uint32_t tail) {
+    if (r->repair || timer_armed(&r->retry))
+        return;
+    r->proposed = tail;
+    r->repair = repair_start(&(struct repair_params){.router = r->router,
+                                                     .quorum = &r->quorum,
+                                                     .members = &r->sealed,
+                                                     .loglet_id = r->loglet_id,
+                                                     .sequencer = r->sequencer,
+                                                     .from = r->global_tail,
+                                                     .until = tail},
+                             repaired, r);
 }
 
 /* An f-majority is sealed: T is the largest local tail among them. Nothing of [global tail, T) may be lost if it was
@@ -86,6 +127,10 @@ static void check(struct recover *r) {
             finish(r, 0, tail, NULL);
             return;
         }
+        if (r->under_way == 0) {
+            repair(r, tail);
+            return;
+        }
     } else if (disabled && !quorum_f_passes(quorum_f_majority(&r->quorum, &possible))) {
         struct err err;
 
@@ -94,12 +139,8 @@ static void check(struct recover *r) {
         finish(r, RS_EIO, 0, &err);
         return;
     }
-    if (r->under_way == 0) {
-        r->backoff_ns = r->backoff_ns ? r->backoff_ns * 2 : RETRY_NS;
-        if (r->backoff_ns > RETRY_MAX_NS)
-            r->backoff_ns = RETRY_MAX_NS;
-        timer_set(r->router->loop, &r->retry, r->backoff_ns);
-    }
+    if (r->under_way == 0)
+        again_later(r);
 }
 
 static void sealed(struct ls_req *req, const struct ls_reply *reply) {
@@ -144,6 +185,7 @@ struct recover *recover_cancel(struct recover *r) {
     if (!r)
         return NULL;
     r->over = true;
+    r->repair = repair_cancel(r->repair);
     timer_stop(r->router->loop, &r->retry);
     release(r);
     return NULL;

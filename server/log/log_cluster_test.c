@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Three log-servers in one process, replication 2: the sequencer, recovery and repair with members that do not answer.
+ */
+#include "log/log_peers.h"
+#include "log/log_test_util.h"
+
+#define MAX_RECORDS 4000u
+
+struct trio {
+    struct log_peers peers; /* first */
+    struct node *n;         /* node 1, with metadata */
+    struct log_server *servers[4];
+    struct store *stores[4];
+    bool down[4];
+    uint32_t lose_stores; /* of a million stores to peers so many are lost */
+    struct list lost;
+    struct loop_hook answer;
+    struct log_node *layer;
+    struct log *log;
+    struct log_reader *reader;
+    lsn_t next;
+    uint64_t *committed; /* by LSN, of all lives */
+    uint64_t number;
+    epoch_t epoch;
+    int led, led_status;
+};
+
+static void answer_lost(void *arg) {
+    struct trio *t = arg;
+    struct list *l;
+
+    while ((l = list_pop_front(&t->lost))) {
+        struct ls_req *r = LIST_ENTRY(l, struct ls_req, link);
+
+        r->done(r, &(struct ls_reply){.status = LS_UNKNOWN, .local_tail = 1, .global_tail = 1});
+    }
+}
+static void to_server(struct trio *t, uint32_t node, struct ls_req *req) {
+    if (t->down[node] || (req->kind == LS_STORE && node_draw(t->n) % 1000000 < t->lose_stores)) {
+        list_push_back(&t->lost, &req->link);
+        loop_hook_arm(t->n->loop, &t->answer);
+    } else {
+        log_server_submit(t->servers[node], req);
+    }
+}
+static void peers_submit(struct log_peers *p, uint32_t node, struct ls_req *req) {
+    to_server(CONTAINER_OF(p, struct trio, peers), node, req);
+}
+static void peers_release(struct log_peers *p, uint32_t node, uint64_t loglet_id, uint32_t tail) {
+    struct trio *t = CONTAINER_OF(p, struct trio, peers);
+
+    if (!t->down[node])
+        log_server_release(t->servers[node], loglet_id, tail);
+}
+static const struct log_peers_ops peers_ops = {.submit = peers_submit, .release = peers_release};
+
+static size_t on_deliver(void *arg, lsn_t first, struct bytes *const *records, size_t n) {
+    struct trio *t = arg;
+
+    assert_int_equal(first, t->next);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t number = test_number(records[i]);
+
+        assert_true(first + i < MAX_RECORDS);
+        assert_true(t->committed[first + i] == 0 || t->committed[first + i] == number);
+        t->committed[first + i] = number;
+    }
+    t->next += n;
+    return n;
+}
+static void on_gap(void *arg, lsn_t to, enum log_gap kind) {
+    fail_msg("a gap");
+}
+static void on_failed(void *arg, int status, const struct err *why) {
+    fail_msg("%s", why->msg);
+}
+static const struct log_reader_events reader_events = {.deliver = on_deliver, .gap = on_gap, .failed = on_failed};
+static const struct log_events log_events = {0};
+static void on_led(void *arg, int status, lsn_t first, const struct err *err) {
+    struct trio *t = arg;
+
+    t->led++;
+    t->led_status = status;
+}
+
+/* The log layer of this process's next life: another generation of node 1, nothing in memory, everything from the
+ * servers. All its requests go through the fake fabric, those to its own node as well. */
+static void life(struct trio *t) {
+    struct log_node_params p = {.loop = t->n->loop, .meta = t->n->meta, .peers = &t->peers, .self = {9, 0}};
+
+    t->layer = log_node_close(t->layer);
+    node_settle(t->n);
+    p.self.generation = (uint32_t)++t->epoch;
+    assert_int_equal(log_node_open(&p, &t->layer, NULL), 0);
+    t->log = log_open(t->layer, 0, &log_events, t);
+    t->next = 1;
+    t->reader = log_read(t->log, 1, &reader_events, t);
+    t->led = 0;
+    log_lead(t->log, t->epoch, on_led, t);
+}
+static int append(struct trio *t, size_t n) {
+    struct bytes *records[32];
+    int r;
+
+    for (size_t i = 0; i < n; i++)
+        records[i] = test_record(t->number + i, 0);
+    r = log_append(t->log, records, n, NULL, NULL);
+    t->number += r == 0 ? n : 0;
+    for (size_t i = 0; i < n; i++)
+        (void)bytes_unref(records[i]);
+    return r;
+}
+
+static void on_cas(void *arg, int status, uint32_t version, const struct err *err) {
+    assert_int_equal(status, 0);
+}
+
+static struct trio *trio_new(uint64_t seed) {
+    struct trio *t = xnew(struct trio);
+    struct nodes_config *nodes;
+    struct logs_config *logs;
+    struct bytes *value;
+    struct buf out = {0};
+    uint32_t version;
+
+    t->peers.ops = &peers_ops;
+    t->n = node_new(seed);
+    t->n->logs = log_node_close(t->n->logs);
+    list_init(&t->lost);
+    loop_hook_init(&t->answer, answer_lost, t);
+    t->committed = xnewn(uint64_t, MAX_RECORDS);
+    t->number = 1;
+    t->servers[1] = t->n->server;
+    assert_int_equal(meta_get(t->n->meta, META_KEY_NODES, &version, &value), 0);
+    assert_int_equal(nodes_config_parse(bytes_slice(value), &nodes, NULL), 0);
+    for (uint32_t i = 2; i <= 3; i++) {
+        char dir[16];
+        struct log_server_params p = {.loop = t->n->loop, .pool = &t->n->exec, .node_id = i};
+        struct node_entry *e = nodes_config_add(nodes, i);
+
+        e->id.generation = 1;
+        e->address = xstrdup("");
+        e->location = xstrdup("");
+        e->binary_version = xstrdup("");
+        e->roles = ROLE_ALL;
+        e->storage_state = STORAGE_READ_WRITE;
+        snprintf(dir, sizeof dir, "/n%u/log", i);
+        e->name = xstrdup(dir);
+        p.store = t->stores[i] = node_store(t->n, dir, "log");
+        assert_int_equal(log_server_open(&p, &t->servers[i], NULL), 0);
+    }
+    nodes->version = version + 1;
+    nodes_config_encode(nodes, &out);
+    meta_cas(t->n->meta, META_KEY_NODES, version, buf_slice(&out), 0, on_cas, NULL);
+    nodes_config_free(nodes);
+    buf_clear(&out);
+    assert_int_equal(meta_get(t->n->meta, META_KEY_LOGS, &version, &value), 0);
+    assert_int_equal(logs_config_parse(bytes_slice(value), &logs, NULL), 0);
+    logs->replication.copies[SCOPE_NODE] = 2;
+    logs->version = version + 1;
+    logs_config_encode(logs, &out);
+    meta_cas(t->n->meta, META_KEY_LOGS, version, buf_slice(&out), 0, on_cas, NULL);
+    logs_config_free(logs);
+    buf_done(&out);
+    node_settle(t->n);
+    return t;
+}
+static void trio_free(struct trio *t) {
+    bool closed[4] = {0};
+
+    t->layer = log_node_close(t->layer);
+    node_settle(t->n);
+    for (uint32_t i = 2; i <= 3; i++)
+        log_server_close(t->servers[i], node_server_closed, &closed[i]);
+    node_settle(t->n);
+    assert_true(closed[2] && closed[3]);
+    for (uint32_t i = 2; i <= 3; i++)
+        store_close(t->stores[i]);
+    node_settle(t->n);
+    loop_hook_disarm(&t->answer);
+    /* node_stop() closes a log layer; this one had its own */
+    node_free(t->n);
+    free(t->committed);
+    free(t);
+}
+
+static void one_dead_member_is_tolerated_two_stall_until_one_is_back(void **state) {
+    struct trio *t = trio_new(31);
+
+    life(t);
+    node_settle(t->n);
+    assert_int_equal(t->led_status, 0);
+    t->down[2] = true;
+    assert_int_equal(append(t, 5), 0);
+    node_settle(t->n);
+    assert_int_equal(t->next, 6);
+    t->down[3] = true;
+    assert_int_equal(append(t, 5), 0);
+    node_pass(t->n, 5000000000u);
+    assert_int_equal(t->next, 6); /* a stall, not a loss */
+    t->down[2] = false;
+    node_pass(t->n, 5000000000u);
+    assert_int_equal(t->next, 11);
+    trio_free(t);
+}
+
+static void a_new_leader_keeps_what_was_acknowledged_with_one_member_dead(void **state) {
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct trio *t = trio_new(seed);
+
+        for (int round = 0; round < 6; round++) {
+            uint64_t steps = node_draw(t->n) % 100;
+            lsn_t end = 1;
+
+            memset(t->down, 0, sizeof t->down);
+            t->lose_stores = node_draw(t->n) % 2 ? 0 : 300000;
+            life(t);
+            node_pass(t->n, 3000000000u);
+            assert_int_equal(t->led, 1);
+            assert_int_equal(t->led_status, 0);
+            if (node_draw(t->n) % 2)
+                t->down[1 + node_draw(t->n) % 3] = true;
+            for (uint64_t i = 0; i < steps; i++) {
+                if (node_draw(t->n) % 3 == 0)
+                    (void)append(t, 1 + node_draw(t->n) % 4);
+                (void)node_step(t->n);
+                if (node_draw(t->n) % 8 == 0)
+                    node_pass(t->n, 12000000u); /* lost stores are sent again */
+            }
+            /* The leader dies. Another member may be the one that is away now. */
+            memset(t->down, 0, sizeof t->down);
+            t->lose_stores = 0;
+            if (node_draw(t->n) % 3)
+                t->down[1 + node_draw(t->n) % 3] = true;
+            life(t);
+            node_pass(t->n, 5000000000u);
+            assert_int_equal(t->led, 1);
+            assert_int_equal(t->led_status, 0);
+            assert_int_equal(append(t, 2), 0);
+            node_pass(t->n, 5000000000u);
+            while (t->committed[end])
+                end++;
+            assert_int_equal(t->next, end); /* everything anybody ever got is there, and my own two */
+            for (lsn_t i = 2; i < end; i++)
+                assert_true(t->committed[i] > t->committed[i - 1]);
+        }
+        trio_free(t);
+    }
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(one_dead_member_is_tolerated_two_stall_until_one_is_back),
+    cmocka_unit_test(a_new_leader_keeps_what_was_acknowledged_with_one_member_dead),
+};
+const struct unit_group log_cluster_test_group = UNIT_GROUP(tests);
