@@ -288,11 +288,13 @@ static void give_up(struct invocation *in, const struct attempt_failure *f, bool
 
 void invocation_attempt_failed(struct invocation *in, const struct attempt_failure *f) {
     bool seen = same_failure(in, f);
+    char id[INVOCATION_ID_CHARS + 1];
     uint64_t delay = 0;
 
     in->attempt = NULL; /* the caller frees it */
     keep_failure(in, f);
-    LOG_INFO("attempt failed", F_SLICE("service", SLICE_NULL), F_STR("code", f->doc_code),
+    invocation_id_format(&in->id, id);
+    LOG_INFO("attempt failed", F_STR("invocation_id", id), F_STR("code", f->doc_code),
              F_U64("attempt", in->attempts + 1), F_SLICE("error", slice_sub(f->message, 0, 300)));
     if (f->behavior == SP_BEHAVIOR_PAUSE || f->behavior == SP_BEHAVIOR_FAIL) {
         give_up(in, f, f->behavior == SP_BEHAVIOR_PAUSE);
