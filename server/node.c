@@ -45,19 +45,44 @@ static void on_store_durable(void *arg) {
         worker_store_durable(s->node->worker, s->store);
 }
 
-static int open_store(struct node *n, struct node_store *s, enum cfg_profile_store kind, const char *name,
-                      struct err *err) {
+static void open_run(struct job *j) { /* on the store's writer thread */
+    struct node_store *s = CONTAINER_OF(j, struct node_store, opening);
+
+    s->status = store_open(&s->params, &s->store, &s->err);
+}
+
+static void stores_are_open(struct node *n);
+
+static void open_done(struct job *j) {
+    struct node_store *s = CONTAINER_OF(j, struct node_store, opening);
+    struct node *n = s->node;
+
+    if (s->status < 0 && !n->failed) {
+        n->failed = true;
+        n->failure = s->err;
+    }
+    if (--n->opening == 0)
+        stores_are_open(n);
+}
+
+/* Stores open at the same time, each on its own thread: what they wait for is the disk. */
+static void open_store(struct node *n, struct node_store *s, enum cfg_profile_store kind, const char *name) {
     const struct plugin_instance *pi = n->plugins.store[kind];
     const struct config *c = n->config;
-    char dir[4096];
-    struct store_params p = {
+
+    s->node = n;
+    (void)snprintf(s->name, sizeof s->name, "%s", name);
+    (void)snprintf(s->dir, sizeof s->dir, "%s/%s", c->storage.dir[kind] ? c->storage.dir[kind] : c->node_dir, name);
+    s->writer = exec_new_threads(s->name, 1);
+    s->params = (struct store_params){
         .loop = n->loop,
+        .writer = s->writer,
         .pool = n->pool,
         .ops = pi->storage,
         .self = pi->self,
         .caps = pi->caps,
-        .dir = dir,
-        .name = name,
+        .dir = s->dir,
+        .name = s->name,
         .durability = kind == STORE_DATA ? RS_STORE_RELAXED : RS_STORE_SYNC,
         .write_out_bytes = c->storage.write_out_bytes == CFG_UNSET ? 0 : c->storage.write_out_bytes,
         .write_out_ns = c->storage.write_out_interval_ns == CFG_UNSET ? 0 : c->storage.write_out_interval_ns,
@@ -66,26 +91,22 @@ static int open_store(struct node *n, struct node_store *s, enum cfg_profile_sto
         .overlay_limit_bytes = c->memory_limit_bytes * 15 / 100 / n->n_data,
         .poisoned = on_poisoned,
         .durable = on_store_durable,
-        .arg = s};
-
-    s->node = n;
-    (void)snprintf(dir, sizeof dir, "%s/%s", c->storage.dir[kind] ? c->storage.dir[kind] : c->node_dir, name);
-    s->writer = exec_new_threads(name, 1);
-    p.writer = s->writer;
-    return store_open(&p, &s->store, err);
+        .arg = s,
+    };
+    s->opening = (struct job){.run = open_run, .done = open_done};
+    n->opening++;
+    exec_submit(s->writer, n->loop, &s->opening);
 }
 
-static int open_stores(struct node *n, struct err *err) {
+static void open_stores(struct node *n) {
     char name[16];
-    int r = open_store(n, &n->log_store, STORE_LOG, "log", err);
 
-    if (r == 0)
-        r = open_store(n, &n->meta_store, STORE_META, "meta", err);
-    for (unsigned i = 0; r == 0 && i < n->n_data; i++) {
+    open_store(n, &n->log_store, STORE_LOG, "log");
+    open_store(n, &n->meta_store, STORE_META, "meta");
+    for (unsigned i = 0; i < n->n_data; i++) {
         (void)snprintf(name, sizeof name, "data-%u", i);
-        r = open_store(n, &n->data[i], STORE_DATA, name, err);
+        open_store(n, &n->data[i], STORE_DATA, name);
     }
-    return r;
 }
 
 /* ---- opening ---- */
@@ -158,12 +179,6 @@ int node_open(const struct config *config, struct loop *loop, struct node **ret,
         r = open_directory(n, err);
     if (r == 0)
         r = plugin_registry_init(n->registry, err);
-    if (r == 0) {
-        n->plugins_started = true;
-        r = open_stores(n, err);
-    }
-    if (r == 0)
-        r = meta_single_open(loop, n->meta_store.store, &n->meta, err);
     if (r < 0)
         n = node_free(n);
     else
@@ -464,13 +479,22 @@ static void on_provisioned(void *arg, int status, bool newly, const struct err *
     join(n);
 }
 
-void node_start(struct node *n) {
+static void stores_are_open(struct node *n) {
     struct provision_params p = {.cluster_name = n->config->cluster_name,
                                  .num_partitions = (uint32_t)n->config->default_num_partitions,
                                  .log_replication = "1"};
+    struct err err = {0};
 
-    if (n->config->auto_provision && !n->marker.provisioned)
+    if (!n->failed && !n->stopping && meta_single_open(n->loop, n->meta_store.store, &n->meta, &err) < 0)
+        node_fail(n, "cannot open the metadata", &err);
+    else if (n->failed || n->stopping)
+        node_stop_now(n);
+    else if (n->config->auto_provision && !n->marker.provisioned)
         cluster_provision(n->meta, &p, on_provisioned, n);
     else
         join(n);
+}
+
+void node_start(struct node *n) {
+    open_stores(n);
 }

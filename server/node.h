@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node.h : one node of the server: from its configuration to serving calls and back. main.c makes one; so may a test.
  *
- * Start: plugins, node directory, stores (blocking), then on the loop: provision, join, log, partitions, listeners.
+ * Start: plugins, node directory (blocking), then from the loop: stores, provision, join, log, partitions, listeners.
  * Stop, on the loop and in the reverse order: listeners drain, leaders stop, stores are synced and closed, plugins
  * stop. */
 #pragma once
@@ -11,7 +11,7 @@
 struct loop;
 struct node;
 
-/* node_open() - loads plugins and opens stores; blocking. Errors are one sentence that names the place. */
+/* node_open() - loads plugins, locks the node's directory; blocking. Errors are one sentence that names the place. */
 int node_open(const struct config *config, struct loop *loop, struct node **ret, struct err *err) RS_WARN_UNUSED;
 /* node_check() - what --check-config does: plugins are loaded, their options checked; nothing is opened. */
 int node_check(const struct config *config, struct loop *loop, struct err *err) RS_WARN_UNUSED;

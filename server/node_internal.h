@@ -18,10 +18,15 @@
 
 enum { NODE_MAX_DATA_STORES = 16, NODE_MAX_STORES = NODE_MAX_DATA_STORES + 2 };
 
-struct node_store { /* one store and the thread that writes it */
+struct node_store { /* one store and the thread that opens and writes it */
     struct node *node;
     struct exec *writer;
     struct store *store;
+    struct store_params params;
+    char name[16], dir[4096];
+    struct job opening;
+    int status;
+    struct err err;
 };
 
 struct node {
@@ -48,10 +53,12 @@ struct node {
     uint64_t started_ns;
     char ingress_address[300];
 
-    bool stopping, serving, plugins_started;
+    bool stopping, serving;
     unsigned draining;
+    unsigned opening; /* stores whose open is under way */
     struct err failure;
     bool failed;
 };
 
+void node_stop_now(struct node *n); /* once nothing is being opened any more */
 void node_fail(struct node *n, const char *what, const struct err *err);

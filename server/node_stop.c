@@ -35,7 +35,6 @@ static void on_log_server_closed(void *arg) {
     n->log_server = NULL;
     close_stores(n);
     plugin_registry_stop(n->registry, n->loop, stopped, n);
-    n->plugins_started = false;
 }
 
 static void on_invoker_closed(void *arg) {
@@ -80,6 +79,12 @@ void node_stop(struct node *n) {
         return;
     n->stopping = true;
     LOG_INFO("stopping");
+    if (!n->opening) /* else when the last store is open */
+        node_stop_now(n);
+}
+
+void node_stop_now(struct node *n) {
+    n->stopping = true;
     n->draining = 1;
     if (n->ingress) {
         n->draining++;

@@ -85,6 +85,8 @@ static void set_table_format(rocksdb_options_t *o, struct instance *in) {
 }
 
 /* Small and quiet: a node keeps several stores with tens of tables each in a few tens of MiB when idle. */
+enum { MEMTABLE_BLOOM_BYTES = 32 << 10 }; /* per table: some 26 000 keys at 10 bits */
+
 static void set_bounds(rocksdb_options_t *o, const struct options *opt, uint64_t write_buffer, bool relaxed) {
     rocksdb_options_set_db_write_buffer_size(o, (size_t)write_buffer);
     rocksdb_options_set_write_buffer_size(o, (size_t)write_buffer);
@@ -114,7 +116,7 @@ static void set_bounds(rocksdb_options_t *o, const struct options *opt, uint64_t
     rocksdb_options_set_compression(o, opt->compression);
     rocksdb_options_set_atomic_flush(o, relaxed);
     if (relaxed) { /* most look-ups there are for ids that do not exist yet: the bloom answers before the skip list */
-        rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.005);
+        rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, MEMTABLE_BLOOM_BYTES / (double)write_buffer);
         rocksdb_options_set_memtable_whole_key_filtering(o, 1);
     }
 }
