@@ -50,7 +50,7 @@ struct partition {
     struct sm_reader rows;
     struct sm_writes writes;
     struct sm_actions actions;
-    bool cold_reading; /* the reader waits for a row */
+    bool cold_reading;  /* the reader waits for a row */
     struct timer retry; /* of claim and lead */
     uint64_t retry_ms;
 
