@@ -17,6 +17,7 @@ const start = Date.now();
 
 test(`${kills} kills lose nothing and double nothing`, async ({ server, service }) => {
   const acked = new Map(); // counter -> the values that its increments returned
+  const sent = new Map(); // counter -> how many sends it has to get
   const tried = { requests: 0, increments: 0 };
   let stop = false;
 
@@ -24,9 +25,11 @@ test(`${kills} kills lose nothing and double nothing`, async ({ server, service 
   async function increment(client, n) {
     const counter = `k${Math.floor(rnd() * nKeys)}`;
     const headers = { "idempotency-key": `s${seed}-c${client}-n${n}` };
-    const viaService = rnd() < 0.3; // a call from a handler: its own invocation, on another partition
-    const target = viaService ? "Greeter/callCounter" : `Counter/${counter}/add`;
-    const json = viaService ? { key: counter, amount: 1 } : 1;
+    const other = `sent-${counter}`;
+    const how = rnd(); // from outside; or from a handler, which is an invocation of its own, on another partition
+    const [target, json] = how < 0.6 ? [`Counter/${counter}/add`, 1]
+      : how < 0.8 ? ["Greeter/callCounter", { key: counter, amount: 1 }]
+        : ["Greeter/chain", { key: counter, other }];
     const end = Date.now() + 120000;
     for (;;) {
       tried.requests++;
@@ -35,6 +38,7 @@ test(`${kills} kills lose nothing and double nothing`, async ({ server, service 
         if (!acked.has(counter)) acked.set(counter, []);
         acked.get(counter).push(r.json());
         tried.increments++;
+        if (how >= 0.8) sent.set(other, (sent.get(other) ?? 0) + 1);
         return;
       }
       if (r && ![429, 500, 502, 503].includes(r.status)) throw new Error(`${target}: status ${r.status}: ${r.text}`);
@@ -83,6 +87,10 @@ test(`${kills} kills lose nothing and double nothing`, async ({ server, service 
     total += value;
   }
   equal(total, tried.increments, "increments");
+  const count = async (counter) => ok(await server.call(`Counter/${counter}/get`)).json();
+  for (const [counter, n] of sent) await until(`${counter} gets its ${n} sends`, async () => (await count(counter)) >= n);
+  await sleep(500); // long enough for one that came twice
+  for (const [counter, n] of sent) equal(await count(counter), n, `${counter}: sends`);
   console.log(`# ${total} increments in ${tried.requests} requests over ${kills} kills of the server, ${serviceKills} of the service`);
 }, 900);
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// One server, services written with a public SDK: node tests/e2e/sdk.test.mjs --sdk 1.17|1.7 [--engine rocksdb|lmdb] [--only PATTERN]
+// One server, services written with a public SDK: node tests/e2e/sdk.test.mjs --sdk 1.17|1.7 [--engine rocksdb|lmdb] [--suspend] [--only PATTERN]
 import { Server, Service, cli, equal, freePort, match, ok, options, request, run, showLogs, sleep, test, until } from "./lib.mjs";
 
 const old = options.sdk === "1.7"; // speaks version 5 of the service protocol, the oldest that is supported
 const sdkModule = old ? "restate-sdk-1.7" : "@restatedev/restate-sdk";
+const inactivity = options.suspend ? "0s" : "1s"; // --suspend: every await suspends
 let seq = 0;
 const unique = (name) => `${name}-${Date.now().toString(36)}-${seq++}`;
 const key = (k) => ({ headers: { "idempotency-key": k } });
@@ -210,7 +211,7 @@ test("a short sleep lasts at least its time", async ({ server }) => {
 });
 
 test("a sleep longer than the inactivity timeout suspends and resumes", async ({ server }) => {
-  equal(ok(await server.call("Greeter/sleepAttempts", { key: unique("suspend"), millis: 2500 })).json(), 2);
+  equal(ok(await server.call("Greeter/sleepAttempts", { key: unique("suspend"), millis: 2500 })).json() >= 2, true);
 });
 
 test("an awakeable is resolved over the ingress", async ({ server }) => {
@@ -371,7 +372,7 @@ for (const [how, signal] of [["stopped", "SIGTERM"], ["killed", "SIGKILL"]])
 
 await run({
   before: async () => {
-    const server = await Server.create({ engine: options.engine, env: { RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT: "1s" } });
+    const server = await Server.create({ engine: options.engine, env: { RESTATE_WORKER__INVOKER__INACTIVITY_TIMEOUT: inactivity } });
     const service = await Service.create({ SDK: sdkModule });
     await Promise.all([server.start(), service.start()]);
     return { server, service };

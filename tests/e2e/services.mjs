@@ -71,6 +71,14 @@ const greeter = restate.service({
       if (delay) client.add(amount, restate.rpc.sendOpts({ delay }));
       else client.add(amount);
     },
+    // A call, a step, a sleep and a send: what it began is finished, however often it is interrupted.
+    chain: async (ctx, { key, other }) => {
+      const value = await ctx.objectClient(counter, key).add(1);
+      const step = await ctx.run("step", () => value);
+      await ctx.sleep(5);
+      ctx.objectSendClient(counter, other).add(1);
+      return step;
+    },
     runs: async (ctx, key) => {
       const a = await ctx.run("first", () => attempt(`runs-a-${key}`));
       const b = await ctx.run("second", async () => ({ n: attempt(`runs-b-${key}`) }));
