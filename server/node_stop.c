@@ -29,12 +29,20 @@ static void close_stores(struct node *n) {
     close_store(&n->log_store);
 }
 
+static void close_plugins(void *arg) {
+    struct node *n = arg;
+
+    if (n->worker)
+        n->worker = worker_close(n->worker);
+    plugin_registry_stop(n->registry, n->loop, stopped, n);
+}
+
 static void on_log_server_closed(void *arg) {
     struct node *n = arg;
 
     n->log_server = NULL;
     close_stores(n);
-    plugin_registry_stop(n->registry, n->loop, stopped, n);
+    loop_post(n->loop, close_plugins, n); /* behind everything that still reports to a partition */
 }
 
 static void on_invoker_closed(void *arg) {
@@ -49,12 +57,10 @@ static void on_invoker_closed(void *arg) {
         on_log_server_closed(n);
 }
 
-static void close_worker(void *arg) {
+static void close_invoker(void *arg) {
     struct node *n = arg;
 
     n->admin = NULL;
-    if (n->worker)
-        n->worker = worker_close(n->worker);
     if (n->invoker)
         invoker_close(n->invoker, on_invoker_closed, n);
     else
@@ -69,9 +75,9 @@ static void on_drained(void *arg) {
     if (n->ingress)
         n->ingress = ingress_free(n->ingress);
     if (n->admin)
-        admin_close(n->admin, close_worker, n);
+        admin_close(n->admin, close_invoker, n);
     else
-        close_worker(n);
+        close_invoker(n);
 }
 
 void node_stop(struct node *n) {

@@ -98,10 +98,25 @@ static void propose_call(struct partition *p, struct worker_call *c) {
     partition_propose(p, &what);
 }
 
+static void refuse_later(void *arg) {
+    struct partition *p = arg;
+
+    partition_refuse_calls(p);
+}
+
 void partition_call(struct partition *p, struct worker_call *c) {
+    list_push_back(&p->calls, &c->link); /* until it is answered: a new leader proposes it again */
     if (p->role == PARTITION_LEADER)
         propose_call(p, c);
-    list_push_back(&p->calls, &c->link); /* until it is answered: a new leader proposes it again */
+    else if (p->role == PARTITION_BROKEN)
+        loop_post(worker_loop(p->w), refuse_later, p);
+}
+
+void partition_refuse_calls(struct partition *p) {
+    struct worker_reply r = {.code = worker_stopping(p->w) ? WORKER_SHUTDOWN : WORKER_FAILED, .message = p->error};
+
+    LIST_FOREACH_SAFE (e, &p->calls)
+        worker_call_answer(p->w, LIST_ENTRY(e, struct worker_call, link), &r);
 }
 
 /* Everything that waits, in the order in which it came. */

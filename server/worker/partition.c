@@ -27,6 +27,7 @@ void partition_break(struct partition *p, const char *fmt, ...) {
     if (p->role == PARTITION_LEADER)
         partition_stop_leading(p);
     p->role = PARTITION_BROKEN;
+    partition_refuse_calls(p);
     worker_partition_changed(p->w, p);
 }
 
@@ -233,6 +234,8 @@ static void open_tables(void *arg, int status, const struct err *cold_err) {
     struct err err = {0};
     int r;
 
+    if (p->role == PARTITION_BROKEN)
+        return;
     if (status < 0 && status != RS_ENOENT) {
         partition_break(p, "cannot read its tables: %s", cold_err ? cold_err->msg : err_name(status));
         return;
@@ -276,19 +279,25 @@ void partition_start(struct partition *p) {
     open_tables(p, 0, NULL);
 }
 
-struct partition *partition_free(struct partition *p) {
-    if (!p)
-        return NULL;
+void partition_stop(struct partition *p) {
+    struct loop *loop = worker_loop(p->w);
+
     if (p->role == PARTITION_LEADER)
         partition_stop_leading(p);
     p->role = PARTITION_BROKEN;
     partition_drop_proposals(p);
     loop_hook_disarm(&p->flush);
-    timer_stop(worker_loop(p->w), &p->retry);
+    timer_stop(loop, &p->retry);
     if (p->reader)
         p->reader = log_reader_close(p->reader);
     if (p->log)
         p->log = log_close(p->log);
+}
+
+struct partition *partition_free(struct partition *p) {
+    if (!p)
+        return NULL;
+    ASSERT(!p->log);
     if (p->sm)
         p->sm = sm_free(p->sm);
     sm_writes_done(&p->writes);

@@ -29,6 +29,9 @@ struct partition *partition_new(struct worker *w, uint32_t id, uint64_t first_ke
                                 struct store *store, struct store_table *table);
 /* partition_start() - open the tables, claim the next epoch, lead. */
 void partition_start(struct partition *p);
+/* partition_stop() - give the lead up, close the log. Cold reads and claims on their way may still report: the memory
+ * stays until partition_free(), when stores and metadata are closed. */
+void partition_stop(struct partition *p);
 struct partition *partition_free(struct partition *p);
 
 enum partition_role partition_role(const struct partition *p);

@@ -113,6 +113,7 @@ int partition_owner_read(struct invoker_owner *o, const struct invocation_id *id
 /* calls.c */
 void partition_start_calls(struct partition *p);
 void partition_fail_calls(struct partition *p);
+void partition_refuse_calls(struct partition *p); /* broken: nobody will ever serve them here */
 /* timers.c */
 void leader_timers_init(struct partition *p);
 void leader_timers_start(struct partition *p);
@@ -132,6 +133,7 @@ void durability_start(struct partition *p);
 void durability_stop(struct partition *p);
 void durability_applied(struct partition *p, lsn_t lsn);
 /* worker.c */
+bool worker_stopping(const struct worker *w);
 struct loop *worker_loop(const struct worker *w);
 struct meta *worker_meta(const struct worker *w);
 struct log_node *worker_log_node(const struct worker *w);

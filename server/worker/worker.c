@@ -113,12 +113,19 @@ int worker_open(const struct worker_params *p, struct worker **ret, struct err *
     return 0;
 }
 
+bool worker_stopping(const struct worker *w) {
+    return w->stopping;
+}
+
 void worker_stop(struct worker *w) {
     struct map_node *n;
 
     w->stopping = true;
+    if (w->schema_watch.meta)
+        meta_unwatch(&w->schema_watch);
     for (size_t i = 0; i < w->n; i++)
-        w->partitions[i] = partition_free(w->partitions[i]);
+        if (w->partitions[i])
+            partition_stop(w->partitions[i]);
     while ((n = map_iter(&w->calls, NULL)))
         worker_call_answer(w, MAP_ENTRY(n, struct worker_call, node), &(struct worker_reply){.code = WORKER_SHUTDOWN});
 }
@@ -126,11 +133,8 @@ void worker_stop(struct worker *w) {
 struct worker *worker_close(struct worker *w) {
     if (!w)
         return NULL;
-    if (w->schema_watch.meta)
-        meta_unwatch(&w->schema_watch);
     for (size_t i = 0; i < w->n; i++)
-        if (w->partitions[i])
-            (void)partition_free(w->partitions[i]);
+        w->partitions[i] = partition_free(w->partitions[i]);
     free(w->partitions);
     map_done(&w->calls);
     schema_unref(w->schema);

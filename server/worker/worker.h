@@ -46,8 +46,9 @@ struct worker_params {
 };
 /* worker_open() - blocking: opens the partitions' tables. Then partitions claim their epochs by themselves. */
 int worker_open(const struct worker_params *p, struct worker **ret, struct err *err) RS_WARN_UNUSED;
-/* worker_stop() - stops leading; calls that wait are answered WORKER_SHUTDOWN. worker_close() afterwards, in the same
- * turn or later. */
+/* worker_stop() - stops leading; calls that wait are answered WORKER_SHUTDOWN, and so are those that still come.
+ * worker_close() frees the memory: after the stores and the metadata are closed, since reads on their way report to the
+ * partitions. */
 void worker_stop(struct worker *w);
 struct worker *worker_close(struct worker *w);
 /* worker_store_durable() - to be called from the store's durable event. */
