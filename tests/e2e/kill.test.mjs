@@ -55,6 +55,7 @@ test(`${kills} kills lose nothing and double nothing`, async ({ server, service 
   let failure = null;
   clients.forEach((c) => c.catch((e) => { failure ??= e; stop = true; }));
   let serviceKills = 0;
+  let early = 0;
   for (let k = 1; k <= kills && !failure; k++) {
     await sleep(10 + rnd() * 390);
     if (rnd() < 0.15) {
@@ -68,6 +69,13 @@ test(`${kills} kills lose nothing and double nothing`, async ({ server, service 
     if (!was) throw new Error(`the server had ended by itself: ${JSON.stringify(ended)}\n${server.log.slice(-3000)}`);
     if (clean) equal(ended, { code: 0, signal: null }, "the server ends by itself");
     server.log = "";
+    if (rnd() < 0.2) { // a start is interrupted as well
+      early++;
+      server.spawnOnly();
+      await sleep(rnd() * 150);
+      const interrupted = await server.kill();
+      if (interrupted.signal !== "SIGKILL") throw new Error(`a start failed: ${JSON.stringify(interrupted)}\n${server.log.slice(-3000)}`);
+    }
     await server.start();
     if (k % 10 === 0) console.log(`# ${k} kills, ${tried.increments} increments acknowledged, ${Math.round((Date.now() - start) / 1000)} s`);
   }
@@ -91,7 +99,7 @@ test(`${kills} kills lose nothing and double nothing`, async ({ server, service 
   for (const [counter, n] of sent) await until(`${counter} gets its ${n} sends`, async () => (await count(counter)) >= n);
   await sleep(500); // long enough for one that came twice
   for (const [counter, n] of sent) equal(await count(counter), n, `${counter}: sends`);
-  console.log(`# ${total} increments in ${tried.requests} requests over ${kills} kills of the server, ${serviceKills} of the service`);
+  console.log(`# ${total} increments in ${tried.requests} requests over ${kills} kills of the server, ${early} of its starts, ${serviceKills} of the service`);
 }, 900);
 
 await run({
