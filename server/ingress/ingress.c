@@ -231,7 +231,7 @@ static const struct schema_handler *check_target(struct ingress *i, struct http_
 static void handle_invoke(struct ingress *i, struct http_request *req, const struct ingress_path *p,
                           struct slice path) {
     const struct schema_handler *h = check_target(i, req, p);
-    struct slice idem = http_header_get(req->headers, req->n_headers, "idempotency-key"), body = bytes_slice(req->body);
+    struct slice idem, body;
     struct cmd_invoke cmd = {0};
     struct cmd_target target = {0};
     struct schema_retention keep;
@@ -239,8 +239,10 @@ static void handle_invoke(struct ingress *i, struct http_request *req, const str
     struct invocation_id id;
     struct err err = {0};
 
-    if (!h)
+    if (!h) /* answered: the request is gone */
         return;
+    idem = http_header_get(req->headers, req->n_headers, "idempotency-key");
+    body = bytes_slice(req->body);
     if (ingress_check_input(h, http_header_get(req->headers, req->n_headers, "content-type"), body, &err) < 0) {
         ingress_error(req, 400, "%s", err.msg);
         return;
