@@ -66,7 +66,7 @@ test(`${kills} kills lose nothing and double nothing`, async ({ server, service 
     const clean = rnd() < 0.1; // now and then it may end in peace
     const was = server.alive();
     const ended = await server.kill(clean ? "SIGTERM" : "SIGKILL");
-    if (!was) throw new Error(`the server had ended by itself: ${JSON.stringify(ended)}\n${server.log.slice(-3000)}`);
+    if (!was) throw new Error(`the server had ended by itself: ${JSON.stringify(ended)}\n${server.log.slice(0, 6000)}`);
     if (clean) equal(ended, { code: 0, signal: null }, "the server ends by itself");
     server.log = "";
     if (rnd() < 0.2) { // a start is interrupted as well
@@ -74,7 +74,7 @@ test(`${kills} kills lose nothing and double nothing`, async ({ server, service 
       server.spawnOnly();
       await sleep(rnd() * 150);
       const interrupted = await server.kill();
-      if (interrupted.signal !== "SIGKILL") throw new Error(`a start failed: ${JSON.stringify(interrupted)}\n${server.log.slice(-3000)}`);
+      if (interrupted.signal !== "SIGKILL") throw new Error(`a start failed: ${JSON.stringify(interrupted)}\n${server.log.slice(0, 6000)}`);
     }
     await server.start();
     if (k % 10 === 0) console.log(`# ${k} kills, ${tried.increments} increments acknowledged, ${Math.round((Date.now() - start) / 1000)} s`);

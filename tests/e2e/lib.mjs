@@ -283,7 +283,8 @@ export async function run({ before, after } = {}) {
 export function showLogs(...processes) {
   for (const p of processes) {
     console.log(`# ---- last lines of the ${p.name}`);
-    for (const line of p.log.split("\n").slice(-60)) console.log(`# ${line}`);
+    const report = p.log.search(/ERROR: \w+Sanitizer|runtime error:/);
+    for (const line of p.log.slice(Math.max(report, 0)).split("\n").slice(report < 0 ? -60 : 0)) console.log(`# ${line}`);
   }
 }
 
