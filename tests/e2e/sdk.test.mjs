@@ -361,7 +361,11 @@ for (const [how, signal] of [["stopped", "SIGTERM"], ["killed", "SIGKILL"]])
     const sleeping = ok(await server.call("Greeter/sleep/send", 1800), 202).json();
     const waiting = ok(await server.call(`Holder/${k}/wait/send`), 202).json();
     const id = await until("the id is known", async () => (await server.call(`Holder/${k}/id`)).json());
+    const cut = request(`${server.ingress}/restate/invocation/${waiting.invocationId}/attach`).catch(() => null); // waits when it ends
+    await sleep(50);
     const ended = await server.kill(signal);
+    const answer = await cut;
+    equal(answer === null || answer.status === 503, true, `a call that waits is cut off or told so: ${answer?.status}`);
     if (signal === "SIGTERM") equal(ended, { code: 0, signal: null }, "the server ends by itself");
     await server.start();
     equal(ok(await server.call(`Counter/${k}/add`, 4)).json(), 7);
