@@ -19,7 +19,6 @@
 
 static char *text_in(struct config *c, const char *fmt, ...) RS_PRINTF(2, 3);
 static char *text_in(struct config *c, const char *fmt, ...) {
-    _cleanup_buf_ struct buf b = {0};
     char one[PATH_MAX];
     va_list ap;
 
