@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One server, services written with a public SDK: node tests/e2e/sdk.test.mjs --sdk 1.17|1.7 [--engine rocksdb|lmdb] [--suspend] [--only PATTERN]
+import http2 from "node:http2";
 import { Server, Service, cli, equal, freePort, match, ok, options, request, run, showLogs, sleep, test, until } from "./lib.mjs";
 
 const old = options.sdk === "1.7"; // speaks version 5 of the service protocol, the oldest that is supported
@@ -292,6 +293,78 @@ test("an invocation is cancelled and another one killed", async ({ server }) => 
     ok(await request(`${server.ingress}/restate/awakeables/${id}/resolve`, { json: op }), 202);
     equal(ok(await waiting).json(), op);
   }
+});
+
+test("two hundred calls share one HTTP/2 connection", async ({ server }) => {
+  const session = http2.connect(server.ingress);
+  const call = (i) => new Promise((resolve, reject) => {
+    const req = session.request({ ":method": "POST", ":path": "/Greeter/greet", "content-type": "application/json" });
+    let text = "";
+    let status;
+    req.on("response", (h) => (status = h[":status"]));
+    req.on("data", (d) => (text += d));
+    req.on("end", () => resolve([status, text]));
+    req.on("error", reject);
+    req.end(JSON.stringify(`n${i}`));
+  });
+  try {
+    const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => call(i)));
+    answers.forEach((a, i) => equal(a, [200, `"Hello n${i}"`]));
+  } finally {
+    session.destroy();
+  }
+});
+
+test("a private service is called by handlers only", async ({ server }) => {
+  const patch = (json) => request(`${server.admin}/services/Counter`, { method: "PATCH", json });
+  const k = unique("private");
+  equal(ok(await patch({ public: false })).json().public, false);
+  try {
+    ok(await server.call(`Counter/${k}/add`, 1), 400);
+    equal(ok(await server.call("Greeter/callCounter", { key: k, amount: 2 })).json(), 2);
+  } finally {
+    equal(ok(await patch({ public: true })).json().public, true);
+  }
+  equal(ok(await server.call(`Counter/${k}/get`)).json(), 2);
+});
+
+test("cancelling a caller cancels what it waits for", async ({ server }) => {
+  const k = unique("tree");
+  const sent = ok(await server.call("Greeter/callBlock/send", k), 202).json();
+  await sleep(400);
+  equal((await request(`${server.admin}/invocations/${sent.invocationId}/cancel`, { method: "PATCH" })).status < 300, true);
+  ok(await request(`${server.ingress}/restate/invocation/${sent.invocationId}/attach`), 409);
+  const waiting = server.call(`Holder/${k}/wait`); // the key of the callee is free
+  const id = await until("the id is known", async () => (await server.call(`Holder/${k}/id`)).json());
+  ok(await request(`${server.ingress}/restate/awakeables/${id}/resolve`, { json: 1 }), 202);
+  equal(ok(await waiting).json(), 1);
+});
+
+test("an invocation is paused and resumed, purged, and started again as a new one", async ({ server }) => {
+  const k = unique("ops");
+  const op = (id, what) => request(`${server.admin}/invocations/${id}/${what}`, { method: "PATCH" });
+  const sent = ok(await server.call("Greeter/flaky/send", { key: k, failures: 3 }, key(k)), 202).json();
+  await sleep(150);
+  match(`${(await op(sent.invocationId, "pause")).status}`, /^20[02]$/);
+  await sleep(100);
+  ok(await op(sent.invocationId, "resume"));
+  equal(ok(await request(`${server.ingress}/restate/invocation/${sent.invocationId}/attach`)).json(), 4);
+  ok(await op(sent.invocationId, "pause"), 409);
+  const again = ok(await op(sent.invocationId, "restart-as-new")).json();
+  match(again.new_invocation_id, /^inv_1/);
+  equal(ok(await request(`${server.ingress}/restate/invocation/${again.new_invocation_id}/attach`)).json(), 5);
+  ok(await op(sent.invocationId, "purge"));
+  await until("it is gone", async () => (await request(`${server.ingress}/restate/invocation/${sent.invocationId}/output`)).status === 404);
+  ok(await op(sent.invocationId, "purge"), 404);
+});
+
+test("state is replaced through the admin API", async ({ server }) => {
+  const k = unique("patch");
+  ok(await server.call(`Counter/${k}/add`, 1));
+  const body = { version: null, object_key: k, new_state: { count: [...Buffer.from("41")] } };
+  ok(await request(`${server.admin}/services/Counter/state`, { json: body }), 202);
+  await until("the state is replaced", async () => (await server.call(`Counter/${k}/get`)).json() === 41);
+  equal(ok(await server.call(`Counter/${k}/add`, 1)).json(), 42);
 });
 
 test("paths, methods and bodies that are wrong get the right status", async ({ server }) => {

@@ -57,6 +57,7 @@ const greeter = restate.service({
     },
     header: async (ctx, name) => ctx.request().headers.get(name) ?? null,
     callCounter: async (ctx, { key, amount }) => ctx.objectClient(counter, key).add(amount),
+    callBlock: async (ctx, key) => ctx.objectClient({ name: "Holder" }, key).block(),
     callFailing: async (ctx, message) => {
       try {
         await ctx.serviceClient({ name: "Greeter" }).fail({ message, code: 418 });
