@@ -70,7 +70,7 @@ void invoker_close(struct invoker *inv, void (*done)(void *arg), void *arg);
 /* The schema attempts use from now on; takes a reference. */
 void invoker_set_schema(struct invoker *inv, struct schema *s);
 
-/* invoker_invoke() - start (or, after a suspension, start again) an invocation. */
+/* invoker_invoke() - start (or, after a suspension, start again) an invocation; one that is known is left alone. */
 void invoker_invoke(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
 /* invoker_abort() - cut the attempt, forget the invocation. Unknown ids: nothing. */
 void invoker_abort(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);

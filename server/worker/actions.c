@@ -275,8 +275,7 @@ static void scan_invoked(void *arg, int status, const struct err *cold_err) {
 
     if (p->role != PARTITION_LEADER)
         return;
-    r = tables_invoked(&p->rows, invoke_again, p,
-                       &err); /* starting one twice restarts its attempt: a repeated scan is fine */
+    r = tables_invoked(&p->rows, invoke_again, p, &err);
     if (r == RS_EAGAIN)
         partition_read_cold(p, scan_invoked, p);
     else if (r < 0)
