@@ -125,8 +125,9 @@ void invoker_set_schema(struct invoker *inv, struct schema *s) {
 void invoker_invoke(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id) {
     struct invocation *in = find(inv, id);
 
-    if (in) /* a new leader's scan and the log may both say so; what runs must not be started over: its effects are on
-               their way */
+    /* A new leader's scan and the log may both name it. What runs must not be started over: its effects are on their
+     * way. */
+    if (in)
         return;
     in = xnew(struct invocation);
     in->inv = inv;
