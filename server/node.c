@@ -229,18 +229,15 @@ static int listen_one(struct node *n, struct http_server *server, const struct t
     return 0;
 }
 
+/* The configuration has put addresses and sockets of the listen mode into one list. */
 static int listen_all(struct node *n, struct http_server *server, const struct transports *t,
                       const struct cfg_listen *l, const char *what, struct err *err) {
-    char path[4200];
     int r = 0;
 
-    for (size_t i = 0; r == 0 && (l->mode & LISTEN_TCP) && i < l->bind.n; i++)
+    for (size_t i = 0; r == 0 && i < l->bind.n; i++) {
         r = listen_one(n, server, t, l->bind.v[i], what, err);
-    if (r == 0 && (l->mode & LISTEN_UNIX)) {
-        (void)snprintf(path, sizeof path, "unix:%s/%s.sock", n->config->node_dir, what);
-        r = listen_one(n, server, t, path, what, err);
-        if (r < 0 && l->mode == LISTEN_ALL) { /* a path too long for a socket must not keep the node from serving */
-            LOG_WARN_ERR(err, "no unix socket", F_STR("api", what));
+        if (r < 0 && l->mode == LISTEN_ALL && i > 0 && strncmp(l->bind.v[i], "unix:", 5) == 0) {
+            LOG_WARN_ERR(err, "no unix socket", F_STR("api", what)); /* its path may be too long: TCP serves */
             r = 0;
         }
     }

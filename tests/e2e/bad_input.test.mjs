@@ -49,6 +49,17 @@ test("a wrong value in the environment names its variable", () => refused(/RESTA
 test("an unknown option of a plugin is refused", () =>
   refused(/storage\.options\.no-such/, { env: { RESTATE_STORAGE: "{plugin: rocksdb, options: {no-such: 1}}" } }));
 
+test("a configuration is checked, shown and explained without opening data", async () => {
+  for (const [arg, pattern] of [["--check-config", /is fine/], ["--dump-config", /cluster-name: .*localcluster/], ["--version", /^restate-server \d/],
+    ["--help", /--base-dir/]]) {
+    const s = await Server.create({ args: [arg] });
+    s.spawnOnly();
+    equal(await s.exited, { code: 0, signal: null }, arg);
+    match(s.log, pattern, arg);
+    equal(fs.readdirSync(s.dir), [], `${arg}: no data`);
+  }
+});
+
 test("a missing storage plugin is refused, and those that are there are listed", () =>
   refused(/no storage plugin "nosuch".*rocksdb/, { env: { RESTATE_STORAGE: "nosuch" } }));
 test("the name of a plugin is not a path", () => refused(/not the name of a plugin/, { env: { RESTATE_STORAGE: "../rocksdb" } }));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One server, services written with a public SDK: node tests/e2e/sdk.test.mjs --sdk 1.17|1.7 [--engine rocksdb|lmdb] [--suspend] [--only PATTERN]
+import http from "node:http";
 import http2 from "node:http2";
 import { Server, Service, cli, equal, freePort, match, ok, options, request, run, showLogs, sleep, test, until } from "./lib.mjs";
 
@@ -365,6 +366,18 @@ test("state is replaced through the admin API", async ({ server }) => {
   ok(await request(`${server.admin}/services/Counter/state`, { json: body }), 202);
   await until("the state is replaced", async () => (await server.call(`Counter/${k}/get`)).json() === 41);
   equal(ok(await server.call(`Counter/${k}/add`, 1)).json(), 42);
+});
+
+test("both APIs are served on unix sockets too", async () => {
+  const s = await Server.create({ engine: options.engine, env: { RESTATE_LISTEN_MODE: "all" } });
+  await s.start();
+  const get = (socketPath, path) => new Promise((resolve, reject) =>
+    http.get({ socketPath, path, agent: false }, (res) => resolve(res.resume().statusCode)).on("error", reject));
+  await s.kill(); // leaves its sockets behind
+  await s.start();
+  equal(await get(`${s.dir}/admin.sock`, "/health"), 200);
+  equal(await get(`${s.dir}/ingress.sock`, "/restate/health"), 200);
+  equal(await s.kill("SIGTERM"), { code: 0, signal: null });
 });
 
 test("paths, methods and bodies that are wrong get the right status", async ({ server }) => {
