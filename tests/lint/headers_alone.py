@@ -14,9 +14,10 @@ ROOT, BUILD, CC = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sy
 
 
 def headers():
-    out = subprocess.run(["git", "-C", ROOT, "ls-files", "server", "sdk", "plugins", "ctl"],
-                         capture_output=True, text=True, check=True).stdout.split()
-    return [h for h in out if h.endswith(".h") and os.path.exists(os.path.join(ROOT, h))]
+    return [os.path.relpath(os.path.join(folder, name), ROOT)
+            for top in ("server", "sdk", "plugins", "ctl")
+            for folder, _, names in sorted(os.walk(os.path.join(ROOT, top)))
+            for name in sorted(names) if name.endswith(".h")]
 
 
 def command(header, language):
