@@ -92,6 +92,18 @@ static int check(const struct config *config, struct err *err) {
     return r;
 }
 
+static int convert(const struct config *config, const struct config_run *what, struct err *err) {
+    struct loop *loop;
+    int r = loop_new(&loop, err);
+
+    if (r < 0)
+        return r;
+    logging_set_level(RS_LOG_WARN);
+    r = node_convert(config, loop, what->convert_store, what->convert_plugin, err);
+    (void)loop_free(loop);
+    return r;
+}
+
 static void print(void (*put)(struct buf *b)) {
     struct buf b = {0};
 
@@ -117,8 +129,11 @@ static int act(const struct config *config, const struct config_run *what) {
         buf_done(&b);
         return 0;
     case CONFIG_CONVERT_STORE:
-        (void)err_set(&err, RS_EUNSUPPORTED, "--convert-store is not available in this version");
-        return fail(&err, 1);
+        if (convert(config, what, &err) < 0)
+            return fail(&err, 1);
+        (void)printf("store %s is kept by %s from now on; the configuration must say so too\n", what->convert_store,
+                     what->convert_plugin);
+        return 0;
     case CONFIG_CHECK:
         if (check(config, &err) < 0)
             return fail(&err, 1);

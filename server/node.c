@@ -47,8 +47,15 @@ static void on_store_durable(void *arg) {
 
 static void open_run(struct job *j) { /* on the store's writer thread */
     struct node_store *s = CONTAINER_OF(j, struct node_store, opening);
+    char kept[sizeof s->dir + 80];
 
-    s->status = store_open(&s->params, &s->store, &s->err);
+    /* a conversion keeps the old store under its plugin's name until the marker names the new one */
+    (void)snprintf(kept, sizeof kept, "%s.%s", s->dir, s->plugin);
+    if (access(kept, F_OK) == 0)
+        s->status =
+            err_set(&s->err, RS_EPERM, "a conversion of %s was cut short: run --convert-store once more", s->dir);
+    else
+        s->status = store_open(&s->params, &s->store, &s->err);
 }
 
 static void stores_are_open(struct node *n);
@@ -71,6 +78,7 @@ static void open_store(struct node *n, struct node_store *s, enum cfg_profile_st
     const struct config *c = n->config;
 
     s->node = n;
+    s->plugin = c->storage.plugin[kind].name;
     (void)snprintf(s->name, sizeof s->name, "%s", name);
     (void)snprintf(s->dir, sizeof s->dir, "%s/%s", c->storage.dir[kind] ? c->storage.dir[kind] : c->node_dir, name);
     s->writer = exec_new_threads(s->name, 1);

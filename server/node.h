@@ -15,6 +15,10 @@ struct node;
 int node_open(const struct config *config, struct loop *loop, struct node **ret, struct err *err) RS_WARN_UNUSED;
 /* node_check() - what --check-config does: plugins are loaded, their options checked; nothing is opened. */
 int node_check(const struct config *config, struct loop *loop, struct err *err) RS_WARN_UNUSED;
+/* node_convert() - what --convert-store does: move @store ("log", "meta", "data") of a stopped node to the storage
+ * plugin @plugin. Blocking; runs @loop for a moment at its end. RS_EEXIST: it is there already. */
+int node_convert(const struct config *config, struct loop *loop, const char *store, const char *plugin,
+                 struct err *err) RS_WARN_UNUSED;
 /* node_start() - begin; what goes wrong from here on stops the loop: node_failure() then says why. */
 void node_start(struct node *n);
 /* node_stop() - begin to stop; the loop is stopped when all is closed. A second call does nothing. */

@@ -24,6 +24,7 @@ struct node_store { /* one store and the thread that opens and writes it */
     struct store *store;
     struct store_params params;
     char name[16], dir[4096];
+    const char *plugin; /* by name */
     struct job opening;
     int status;
     struct err err;
