@@ -112,19 +112,24 @@ static int queued_patch(struct apply *ap, const struct object_key *o, struct sli
 
 int lock_release(struct apply *ap, struct inv *inv) {
     const struct object_key *o = &inv->object;
-    struct table_key prefix, lock;
+    struct table_key prefix, from, upper, lock;
     struct invocation_id id;
     uint32_t waiting = 0;
     int r = tables_lock(ap->through, o, &id, &waiting, ap->err);
 
     if (r < 0 && r != RS_ENOENT)
         return r;
+    /* Everything in front of the holder's own place is gone: a scan from there does not wade through what was deleted.
+     */
     key_object(&prefix, T_INBOX, o, SLICE_NULL);
+    (void)key_after(&upper, table_key_slice(&prefix));
+    key_inbox(&from, o, inv->h.inbox_seq);
     while (waiting) {
         struct next n = {.ap = ap};
         struct inv *heir;
 
-        r = scan_prefix(ap->through, table_key_slice(&prefix), false, next_each, &n, ap->err);
+        r = ap->through->scan(ap->through->arg, table_key_slice(&from), table_key_slice(&upper), false, next_each, &n,
+                              ap->err);
         if (r < 0)
             return r;
         if (!n.found)
