@@ -59,6 +59,8 @@ static int send_row(void *arg, uint64_t seq, uint64_t partition_key, uint16_t ki
     struct shuffle *s = &p->shuffle;
     struct delivery *d;
 
+    if (s->next == s->head) /* nothing is under way: numbers before it do not exist; after a restart it may be any */
+        s->head = s->next = s->truncated = seq;
     if (seq >= s->head + SHUFFLE_WINDOW)
         return 1;
     if (!to || partition_role(to) != PARTITION_LEADER || !partition_writable(to)) {
@@ -67,8 +69,6 @@ static int send_row(void *arg, uint64_t seq, uint64_t partition_key, uint16_t ki
         return 1;
     }
     s->retry_ms = 0;
-    if (s->next == s->head)
-        s->head = s->truncated = seq; /* numbers before it do not exist */
     for (uint64_t gap = s->next; gap < seq; gap++)
         s->confirmed[gap % SHUFFLE_WINDOW] = true;
     d = xnew(struct delivery);
