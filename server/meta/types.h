@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/node_id.h"
+
 typedef uint64_t lsn_t;          /* position in a log; 0 invalid, 1 the oldest */
 typedef uint32_t log_id_t;       /* equals the partition it serves */
 typedef uint16_t partition_id_t; /* 0 .. n-1 */
@@ -13,17 +15,6 @@ typedef uint64_t epoch_t;        /* leadership number of a partition, only rises
 
 #define LSN_INVALID ((lsn_t)0)
 #define LSN_OLDEST ((lsn_t)1)
-
-/* A process lifetime of a node: "N3:7". */
-struct node_id {
-    uint32_t id;         /* plain id, > 0; 0: none */
-    uint32_t generation; /* 1 at the first start, +1 at every start */
-};
-static inline bool node_id_eq(struct node_id a, struct node_id b) {
-    return a.id == b.id && a.generation == b.generation;
-}
-#define NODE_ID_FMT "N%" PRIu32 ":%" PRIu32
-#define NODE_ID_ARG(n) (n).id, (n).generation
 
 /* Loglet id: log << 32 | segment index; offsets inside a loglet are u32, 1 the oldest. */
 static inline uint64_t loglet_id_make(log_id_t log, uint32_t segment_index) {
