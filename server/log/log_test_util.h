@@ -11,6 +11,7 @@
 #include "log/log_server.h"
 #include "meta/cluster.h"
 #include "meta/logs_config.h"
+#include "meta/epoch_metadata.h"
 #include "meta/partition_table.h"
 #include "proto/record.h"
 #include "storage/sim_storage.h"

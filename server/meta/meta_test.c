@@ -9,6 +9,7 @@
 #include "meta/logs_config.h"
 #include "meta/meta.h"
 #include "meta/node_marker.h"
+#include "meta/epoch_metadata.h"
 #include "meta/partition_table.h"
 #include "storage/sim_storage.h"
 #include "storage/store.h"
@@ -449,7 +450,7 @@ static void epochs_only_rise_and_other_fields_stay(void **state) {
     assert_true(c[0].calls == 1 && c[0].epoch == 1);
     assert_true(c[1].calls == 1 && c[1].epoch == 2);
     meta_cas(g->meta, "pp_epoch_7", 2,
-             SLICE_LIT("{\"version\":3,\"epoch\":9,\"leader_metadata\":{\"node_id\":\"N5:1\"},\"next\":{\"x\":1}}"), 0,
+             SLICE_LIT("{\"version\":3,\"epoch\":9,\"leader_metadata\":{\"node_id\":\"N5:1\"},\"later\":{\"x\":1}}"), 0,
              answered, &a);
     settle(g);
     epoch_claim(g->meta, 7, me, 0, on_claimed, &c[2]);
@@ -458,7 +459,7 @@ static void epochs_only_rise_and_other_fields_stay(void **state) {
     assert_int_equal(epoch_metadata_get(g->meta, 7, &e, NULL), 0);
     assert_true(e.version == 4 && e.epoch == 10 && node_id_eq(e.leader, me));
     assert_int_equal(meta_get(g->meta, "pp_epoch_7", NULL, &value), 0);
-    assert_non_null(memmem(value->data, value->len, "\"next\":{\"x\":1}", 14));
+    assert_non_null(memmem(value->data, value->len, "\"later\":{\"x\":1}", 15));
     rig_free(g);
 }
 

@@ -7,7 +7,7 @@
  */
 #include "worker/partition_internal.h"
 #include "base/logging.h"
-#include "meta/partition_table.h"
+#include "meta/epoch_metadata.h"
 
 #include <inttypes.h>
 #include <stdio.h>
