@@ -36,8 +36,9 @@ ALLOWED = {
     "invoker": INVOKER,
     "worker": WORKER,
     "ingress": WORKER | {"ingress"},
+    "control": WORKER | {"control"},
     "query": WORKER | {"query"},
-    "admin": WORKER | {"query", "admin"},
+    "admin": WORKER | {"control", "query", "admin"},
 }
 # files directly in server/ (main.c, node*.c) wire everything
 EVERYTHING = set(ALLOWED)
@@ -48,7 +49,7 @@ ONLY_IN = [
     (r"yaml\.h", {"config"}),
     (r"nghttp2/|http_parser\.h", {"http"}),
     (r"dlfcn\.h", {"plugin"}),
-    (r"jansson\.h", {"plugin", "meta", "admin", "query", "ingress"}),
+    (r"jansson\.h", {"plugin", "meta", "control", "admin", "query", "ingress"}),
     (r"rocksdb/|lmdb\.h|openssl/ssl\.h", set()),
 ]
 
