@@ -336,6 +336,7 @@ static int read_head(void *arg, const struct invoker_journal_head *h, bool *ret_
     a->service_len = h->target->service.len;
     a->handler_len = h->target->handler.len;
     a->target_type = (int)h->target->type;
+    st->in->start_lsn = h->start_lsn;
     st->entries = h->entries;
     st->commands = h->commands;
     st->modified_ms = h->modified_ms;

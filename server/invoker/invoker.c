@@ -271,7 +271,7 @@ static bool next_delay(struct invocation *in, uint64_t *ret_ms) {
 }
 
 static void send_effect(struct invocation *in, const struct cmd_effect *e) {
-    in->owner->effects(in->owner, &in->id, e, 1);
+    in->owner->effects(in->owner, &in->id, in->start_lsn, e, 1);
 }
 
 static void give_up(struct invocation *in, const struct attempt_failure *f, bool pause) {

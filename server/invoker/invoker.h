@@ -28,6 +28,7 @@ struct invoker_journal_head {
     uint64_t modified_ms;    /* last change of the journal, unix ms */
     uint64_t random_seed;
     struct slice idempotency_key;
+    uint64_t start_lsn; /* what this run is known by: goes with its effects */
 };
 
 struct invoker_read_events {
@@ -46,10 +47,10 @@ struct invoker_owner {
     int (*read)(struct invoker_owner *o, const struct invocation_id *id, const struct invoker_read_events *ev,
                 void *arg, struct err *err);
     /* Effects of an attempt, in order, at most LIMIT_EFFECTS_PER_RECORD; a terminal one is last. Views are valid for
-     * the call: the owner encodes them at once. Owner and
-     * invoker share a loop, so nothing comes after an abort returned: that is the fence between attempts. */
-    void (*effects)(struct invoker_owner *o, const struct invocation_id *id, const struct cmd_effect *effects,
-                    size_t n);
+     * the call: the owner encodes them at once. @start_lsn: from the head that was read; the state machine drops what
+     * comes from a run that was aborted and started over meanwhile. */
+    void (*effects)(struct invoker_owner *o, const struct invocation_id *id, uint64_t start_lsn,
+                    const struct cmd_effect *effects, size_t n);
     /* May more effects be sent? When false the invoker stops reading the stream until invoker_owner_writable(). */
     bool (*writable)(struct invoker_owner *o);
 };

@@ -52,6 +52,7 @@ struct invocation {
     struct invoker_owner *owner;
     struct invocation_id id;
     enum invocation_state state;
+    uint64_t start_lsn;      /* of the head that was read last */
     struct attempt *attempt; /* RUNNING */
     /* retries: in memory only, forgotten at suspension and leader change */
     struct retry_policy retry;

@@ -39,7 +39,7 @@ void attempt_flush(struct attempt *a) {
 
     inv->n_effects = 0;
     if (n && a->in)
-        a->in->owner->effects(a->in->owner, &a->in->id, inv->effects, n);
+        a->in->owner->effects(a->in->owner, &a->in->id, a->in->start_lsn, inv->effects, n);
 }
 
 static struct cmd_effect *push(struct attempt *a, uint32_t kind) {

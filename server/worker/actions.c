@@ -208,7 +208,8 @@ int partition_owner_read(struct invoker_owner *o, const struct invocation_id *id
                                             .commands = h.command_count,
                                             .modified_ms = h.modified_ms,
                                             .random_seed = h.has_random_seed ? h.random_seed : invocation_id_seed(id),
-                                            .idempotency_key = body.idempotency_key};
+                                            .idempotency_key = body.idempotency_key,
+                                            .start_lsn = h.start_lsn};
 
         r = ev->head(arg, &head, &want_state);
         if (r)
@@ -233,10 +234,11 @@ int partition_owner_read(struct invoker_owner *o, const struct invocation_id *id
     return r;
 }
 
-static void owner_effects(struct invoker_owner *o, const struct invocation_id *id, const struct cmd_effect *effects,
-                          size_t n) {
+static void owner_effects(struct invoker_owner *o, const struct invocation_id *id, uint64_t start_lsn,
+                          const struct cmd_effect *effects, size_t n) {
     struct partition *p = CONTAINER_OF(o, struct partition, owner);
-    struct cmd_invoker_effect m = {.id = invocation_id_slice(id), .effects = effects, .n_effects = n};
+    struct cmd_invoker_effect m = {
+        .id = invocation_id_slice(id), .effects = effects, .n_effects = n, .start_lsn = start_lsn};
     struct buf out = {0};
 
     cmd_invoker_effect_encode(&m, &out);

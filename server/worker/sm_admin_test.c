@@ -242,6 +242,33 @@ static void killing_a_parent_kills_what_it_called_and_sent_to(void **state) {
     fixture_done(&f);
 }
 
+static void effects_of_a_run_that_was_started_over_are_dropped(void **state) {
+    struct fixture f;
+    struct slice id;
+    struct cmd_effect old[1];
+    uint64_t first, second;
+
+    (void)state;
+    fixture_init(&f, 0, UINT64_MAX);
+    id = make(&f, INV_INVOKED);
+    first = fx_header(&f, id).start_lsn;
+    assert_int_not_equal(first, 0);
+    assert_int_equal(FX(&f, CMD_PAUSE, pause, .id = id), 0);
+    assert_int_equal(FX(&f, CMD_RESUME, resume, .id = id), 0);
+    second = fx_header(&f, id).start_lsn;
+    assert_true(second > first);
+    old[0] = fx_output(&f, "of the old run");
+    assert_int_equal(
+        FX(&f, CMD_INVOKER_EFFECT, invoker_effect, .id = id, .effects = old, .n_effects = 1, .start_lsn = first), 0);
+    assert_int_equal(fx_header(&f, id).output_index, 0);
+    assert_int_equal(fixture_actions(&f, SM_ACTION_ABORT), 0); /* the new run goes on */
+    assert_int_equal(
+        FX(&f, CMD_INVOKER_EFFECT, invoker_effect, .id = id, .effects = old, .n_effects = 1, .start_lsn = second), 0);
+    assert_int_not_equal(fx_header(&f, id).output_index, 0);
+    CHECK(&f);
+    fixture_done(&f);
+}
+
 static void resume_changes_the_deployment_only_within_its_protocols(void **state) {
     static const struct {
         enum inv_status from;
@@ -398,6 +425,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_reason_of_the_end_reaches_the_caller),
     cmocka_unit_test(a_paused_invocation_stores_notifications_but_wakes_only_for_cancel),
     cmocka_unit_test(killing_a_parent_kills_what_it_called_and_sent_to),
+    cmocka_unit_test(effects_of_a_run_that_was_started_over_are_dropped),
     cmocka_unit_test(resume_changes_the_deployment_only_within_its_protocols),
     cmocka_unit_test(latest_changes_nothing_when_nothing_is_pinned),
     cmocka_unit_test(restart_copies_a_prefix_and_the_completions_it_needs),

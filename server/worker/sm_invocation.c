@@ -113,6 +113,7 @@ int inv_invoke(struct apply *ap, struct inv *inv) {
         return r;
     inv_touch(ap, inv);
     inv->h.status = INV_INVOKED;
+    inv->h.start_lsn = ap->lsn;
     inv->future = NULL;
     inv->future_changed = false;
     if (!inv->h.running_ms)

@@ -305,6 +305,8 @@ int apply_invoker_effect(struct apply *ap, const struct cmd_invoker_effect *m) {
         return 0;
     if ((r = inv_get(ap, &id, &inv)) < 0)
         return r;
+    if (inv->h.status == INV_INVOKED && m->start_lsn && m->start_lsn != inv->h.start_lsn)
+        return 0; /* of a run that was aborted and started over while they were on their way */
     for (size_t i = 0; i < m->n_effects; i++) {
         if (inv->h.status != INV_INVOKED) {
             /* Behind a terminal effect of this list nobody runs any more, and the attempt has ended by itself. */

@@ -282,7 +282,7 @@ int fsm_hot_decode(struct slice value, struct fsm_hot *ret, struct err *err) {
 /* ---- status ---- */
 
 enum {
-    HEADER_FIXED = 1 + 4 + 4 * 4 + 6 * 8 + 5 * 8,
+    HEADER_FIXED = 1 + 4 + 4 * 4 + 6 * 8 + 6 * 8,
     HEADER_SEED = 1,
     SINK_INGRESS_BYTES = 17,
     SINK_PARTITION_BYTES = 29
@@ -301,7 +301,7 @@ void inv_header_encode(const struct inv_header *h, struct arena *a, struct slice
     const uint64_t times[] = {
         h->created_ms,           h->modified_ms,  h->inboxed_ms,        h->scheduled_ms,
         h->running_ms,           h->completed_ms, h->execution_time_ms, h->completion_retention_ms,
-        h->journal_retention_ms, h->inbox_seq,    h->random_seed};
+        h->journal_retention_ms, h->inbox_seq,    h->random_seed,       h->start_lsn};
     uint8_t *p = arena_alloc(a, len);
 
     ASSERT(h->deployment.len <= 255);
@@ -402,6 +402,7 @@ int inv_header_decode(struct slice value, struct arena *a, struct inv_header *re
         .journal_retention_ms = get_u64le(p + 85),
         .inbox_seq = get_u64le(p + 93),
         .random_seed = get_u64le(p + 101),
+        .start_lsn = get_u64le(p + 109),
     };
     rest = slice_from(value, HEADER_FIXED);
     if (!rest.len || rest.len < 1 + (n = rest.data[0]) + 4)

@@ -30,8 +30,8 @@
  *                                                         index u32 (0: none); created, modified, inboxed, scheduled,
  *                                                         running, completed ms u64 (0: never); execution time ms u64;
  *                                                         completion, journal retention ms u64; inbox seq u64; random
- *                                                         seed u64; deployment: length u8, bytes; future: length u32,
- *                                                         cmd_future; sinks: count u32, each type u8 (1 ingress: request
+ *                                                         seed u64; start lsn u64; deployment: length u8, bytes;
+ *                                                         future: length u32, cmd_future; sinks: count u32, each type u8 (1 ingress: request
  *                                                         id 16; 2 partition: caller id 24, completion id u32)
  *   11 body        id                                   cold body, written once: cmd_invocation_body
  *   12 journal     id, 0, index u32                     entry: flags u8 (1 command), type u16, appended ms u64, side
@@ -141,6 +141,7 @@ struct inv_header {
     uint64_t completion_retention_ms, journal_retention_ms;
     uint64_t inbox_seq;   /* INV_INBOXED */
     uint64_t random_seed; /* only when has_random_seed; else derived from the id */
+    uint64_t start_lsn;   /* of the record that made it invoked last: what a run of it is known by; 0: never */
     struct slice deployment;
     struct slice future; /* INV_SUSPENDED: encoded cmd_future, what it waits for */
     const struct inv_sink *sinks;

@@ -227,6 +227,26 @@ static bool all_done(const struct clients *c) {
     return true;
 }
 
+/* ---- an operator who does not wait for answers: pause and resume of what runs, one right behind the other ---- */
+
+static void on_operator(struct worker_call *c, const struct worker_reply *r) {
+    free(c);
+}
+
+static void operate(struct world *w, struct clients *c) {
+    struct op *op = &c->ops[rng_below(&w->rng, OPS)];
+    struct worker_call *pause, *resume;
+
+    if (!op->waiting || !w->node->worker)
+        return;
+    TRACE(w, "operator pauses and resumes op %u", op->n);
+    pause = xnew(struct worker_call);
+    resume = xnew(struct worker_call);
+    pause->done = resume->done = on_operator;
+    worker_call_pause(w->node->worker, pause, &op->id);
+    worker_call_resume(w->node->worker, resume, &op->id, SLICE_NULL);
+}
+
 /* ---- incarnations ---- */
 
 static void boot(struct world *w, uint64_t now_ns) {
@@ -304,7 +324,8 @@ static void plan(struct world *w, struct clients *c) {
                                 .error = (unsigned)rng_below(&w->rng, 300),
                                 .slow_job = (unsigned)rng_below(&w->rng, 60),
                                 .cold = (unsigned)rng_below(&w->rng, 2) * (unsigned)rng_below(&w->rng, 100),
-                                .suspend = (unsigned)rng_below(&w->rng, 600)};
+                                .suspend = (unsigned)rng_below(&w->rng, 600),
+                                .operate = (unsigned)rng_below(&w->rng, 2) * (unsigned)rng_below(&w->rng, 20)};
 }
 
 static void misbehave(struct world *w, struct clients *c, unsigned crash_rate) {
@@ -315,6 +336,8 @@ static void misbehave(struct world *w, struct clients *c, unsigned crash_rate) {
         TRACE(w, "cut");
         fake_cut(w->net, rng_next(&w->rng));
     }
+    if (rng_below(&w->rng, 1000) < w->faults.operate)
+        operate(w, c);
 }
 
 /* Counters are read when everything has been answered and sends had time to arrive. */

@@ -33,7 +33,7 @@ struct sim_exec {
 };
 
 struct faults { /* per mille, while faults are on */
-    unsigned cut, error, slow_job, cold, suspend;
+    unsigned cut, error, slow_job, cold, suspend, operate;
 };
 
 struct world {
