@@ -521,6 +521,11 @@ static void on_request(void *arg, struct http_request *req) {
         ingress_error(req, 429, "too many concurrent requests");
         return;
     }
+    if (!worker_writable(
+            i->params.worker)) { /* the log does not take what was proposed: memory must not grow instead */
+        ingress_error(req, 429, "too many requests wait for the log of this node");
+        return;
+    }
     switch (ingress_path_parse(path, keyed_service, i, &i->arena, &p, &err)) {
     case PATH_OK:
         dispatch(i, req, &p, path);
