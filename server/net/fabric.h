@@ -19,7 +19,8 @@
 #include <restate/transport.h>
 
 struct fabric;
-struct fabric_peer;
+struct conn;
+struct out_frame;
 
 enum fabric_lane {
     LANE_GENERAL,
@@ -37,6 +38,7 @@ enum { VERSION_NODES, VERSION_LOGS, VERSION_SCHEMA, VERSION_PARTITIONS, N_VERSIO
 struct fabric_transport {
     const rs_transport_ops *ops; /* NULL: none serves the scheme */
     void *self;
+    bool peer_auth; /* RS_TRANSPORT_PEER_AUTH: identities are checked against allowed_peers */
 };
 
 struct fabric_params {
@@ -56,9 +58,10 @@ struct fabric_params {
     void (*seen)(void *arg, struct node_id peer, const uint32_t versions[N_VERSIONS]);
     /* Somebody showed a higher generation of my own id: this process was replaced. May be NULL. */
     void (*preempted)(void *arg, struct node_id newer);
-    /* An accepted stream that does not begin with the fabric's magic; @conn is attached elsewhere by the callee, who
-     * gets the bytes read so far. NULL: such streams are closed. See http_server_adopt(). */
-    void (*foreign)(void *arg, const struct fabric_transport *t, rs_conn *conn, struct slice read);
+    /* An accepted stream that does not begin with the fabric's magic: whoever takes it fills in where its events shall
+     * go from now on and gets the bytes read so far; false, or NULL: it is closed. See http_server_adopt(). */
+    bool (*foreign)(void *arg, const struct fabric_transport *t, rs_conn *conn, struct slice read,
+                    const rs_conn_events **ret_events, void **ret_arg);
     void *arg;
 };
 struct fabric *fabric_new(const struct fabric_params *p);
@@ -118,12 +121,12 @@ struct fabric_call {
     void (*done)(struct fabric_call *c, enum rpc_status s, struct node_id from, struct slice reply, struct bytes *frame,
                  const struct err *why);
     /* the fabric's */
-    struct map_node node;
-    struct list link;
+    struct map_node node; /* of the open calls, by id */
     struct timer timer;
-    struct fabric_peer *peer;
+    struct fabric *fabric;   /* NULL: not open */
+    struct out_frame *frame; /* NULL: sent */
+    struct conn *conn;       /* that it was sent by; NULL: still queued, or local */
     uint64_t id;
-    struct bytes *message;
 };
 /* fabric_call() - @deadline_ns: loop_now_ns() base; required. done() runs exactly once, in a later turn. */
 void fabric_call(struct fabric *f, struct fabric_call *c, const struct fabric_dest *d, enum fabric_lane lane,
