@@ -63,7 +63,7 @@ export async function until(what, condition, seconds = 30) {
       const value = await condition();
       if (value) return value;
     } catch (e) {
-      if (Date.now() > end) throw new Error(`${what}: ${e.message}`);
+      if (e.final || Date.now() > end) throw new Error(`${what}: ${e.message}`);
     }
     if (Date.now() > end) throw new Error(`gave up waiting: ${what}`);
     await sleep(25);
@@ -114,11 +114,11 @@ class Process {
 }
 
 export class Server extends Process {
-  // settings: {engine, env, args, dir}; ports stay the same over restarts
+  // settings: {name, file, engine, env, args, dir}; ports stay the same over restarts
   static async create(settings = {}) {
-    const s = new Server("server");
+    const s = new Server(settings.name ?? "server");
     s.dir = settings.dir ?? tempDir();
-    s.file = options.server ?? path.join(build, "bin/restate-server");
+    s.file = settings.file ?? options.server ?? path.join(build, "bin/restate-server");
     s.ports = { fabric: await freePort(), admin: await freePort(), ingress: await freePort() };
     s.admin = `http://127.0.0.1:${s.ports.admin}`;
     s.ingress = `http://127.0.0.1:${s.ports.ingress}`;
@@ -164,8 +164,9 @@ export class Server extends Process {
 }
 
 export class Service extends Process {
-  static async create(env = {}) {
+  static async create(env = {}, file = path.join(here, "services.mjs")) {
     const s = new Service("service");
+    s.file = file;
     s.port = await freePort();
     s.uri = `http://127.0.0.1:${s.port}/`;
     s.env = { SDK_HOME: modules, PORT: `${s.port}`, RESTATE_LOGGING: "ERROR", ...env };
@@ -173,8 +174,7 @@ export class Service extends Process {
   }
 
   async start() {
-    this.spawn(process.execPath, ["--require", path.join(root, "demos/counter/node18.cjs"), path.join(here, "services.mjs")],
-      this.env, root);
+    this.spawn(process.execPath, ["--require", path.join(root, "demos/counter/node18.cjs"), this.file], this.env, root);
     await until("the service listens", () => {
       if (!this.alive()) throw new Error(`the service ended: ${this.log.slice(-2000)}`);
       return this.log.includes("services on");
@@ -184,7 +184,7 @@ export class Service extends Process {
   }
 }
 
-// request(url, {method, json, body, headers, timeout}) -> {status, headers, text, json()}; HTTP/1.1, one try
+// request(url, {method, json, body, headers, timeout}) -> {status, headers, bytes, text, json()}; HTTP/1.1, one try
 const agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
 export function request(url, { method, json, body, headers = {}, timeout = 60000 } = {}) {
   const data = json !== undefined ? JSON.stringify(json) : body;
@@ -196,8 +196,9 @@ export function request(url, { method, json, body, headers = {}, timeout = 60000
       res.on("data", (p) => parts.push(p));
       res.on("error", reject);
       res.on("end", () => {
-        const text = Buffer.concat(parts).toString();
-        resolve({ status: res.statusCode, headers: res.headers, text, json: () => JSON.parse(text) });
+        const bytes = Buffer.concat(parts);
+        const text = bytes.toString();
+        resolve({ status: res.statusCode, headers: res.headers, bytes, text, json: () => JSON.parse(text) });
       });
       res.on("aborted", () => reject(new Error("the connection was cut in the answer")));
     });
@@ -288,7 +289,7 @@ export function showLogs(...processes) {
   }
 }
 
-async function end(code) {
+export async function end(code) {
   for (const c of children) c.kill("SIGKILL");
   if (!options.keep) for (const d of directories) fs.rmSync(d, { recursive: true, force: true });
   else for (const d of directories) console.log(`# kept ${d}`);
