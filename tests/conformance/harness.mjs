@@ -147,7 +147,8 @@ export class Cluster {
   }
 
   async query(sql) {
-    const r = ok(await request(`${this.admin}/query`, { json: { query: sql }, headers: { accept: "application/json" } }));
+    const r = await request(`${this.admin}/query`, { json: { query: sql }, headers: { accept: "application/json" } });
+    if (r.status !== 200) throw Object.assign(new Error(`${r.status}: ${r.text}`), { final: true });
     return r.json().rows;
   }
 

@@ -359,6 +359,7 @@ const pauseProbe = service({
     },
     // works on the second version only
     runOn: async (ctx, wanted) => {
+      await ctx.run("pins the deployment", () => true);
       if (version !== wanted) throw new Error(`this is ${version}`);
       return version;
     },
@@ -379,6 +380,18 @@ const restartProbe = service({
       if (second === 1) throw new TerminalError("the first time fails");
       return [first, second];
     },
+  },
+});
+
+const awakeableProbe = object({
+  name: "AwakeableProbe",
+  handlers: {
+    wait: async (ctx) => {
+      const { id, promise } = ctx.awakeable();
+      ctx.set("id", id);
+      return promise;
+    },
+    id: shared(async (ctx) => (await ctx.get("id")) ?? ""),
   },
 });
 
@@ -420,7 +433,8 @@ const memoryProbe = object({
 
 const all = [counter, listObject, mapObject, awakeableHolder, cancelTestBlockingService, cancelTestRunner,
   killTestSingleton, killTestRunner, failing, nonDeterministic, proxy, testUtilsService, blockAndWaitWorkflow,
-  virtualObjectCommandInterpreter, pauseProbe, restartProbe, journalProbe, upgradeProbe, memoryProbe];
+  virtualObjectCommandInterpreter, pauseProbe, restartProbe, journalProbe, upgradeProbe, memoryProbe,
+  awakeableProbe];
 const wanted = (process.env.SERVICES ?? "*").split(",");
 const endpoint = restate.endpoint();
 for (const s of all) if (wanted.includes("*") || wanted.includes(s.name)) endpoint.bind(s);
