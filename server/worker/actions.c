@@ -2,6 +2,7 @@
 /* worker/actions.c : what a leader does after records were applied, and how it starts from its tables. */
 #include "worker/partition_internal.h"
 #include "base/logging.h"
+#include "meta/nodes_config.h"
 
 enum { JOURNAL_POINT_READS = 16 };
 
@@ -113,6 +114,19 @@ static void run_action(struct partition *p, const struct sm_action *a) {
     }
 }
 
+static void announced(struct partition *p, const struct sm_action *a) {
+    struct node_id leader;
+
+    if (a->leader.epoch == p->epoch && p->role == PARTITION_CANDIDATE && !p->claiming) {
+        route_hint(p->route, p->epoch, worker_self(p->w));
+        partition_lead(p);
+        return;
+    }
+    partition_seen_epoch(p, a->leader.epoch);
+    if (node_id_parse(a->leader.node, &leader) == 0)
+        route_hint(p->route, a->leader.epoch, leader);
+}
+
 void partition_run_actions(struct partition *p) {
     size_t from = 0;
 
@@ -122,8 +136,7 @@ void partition_run_actions(struct partition *p) {
         if (a->type != SM_ACTION_LEADER_ANNOUNCED)
             continue;
         from = i + 1; /* what came before is covered by the scan of the tables */
-        if (a->leader.epoch == p->epoch && p->role == PARTITION_CANDIDATE)
-            partition_lead(p);
+        announced(p, a);
     }
     if (p->role == PARTITION_LEADER)
         for (size_t i = from; i < p->actions.n; i++)
@@ -292,18 +305,18 @@ void partition_lead(struct partition *p) {
     shuffle_start(p);
     cleaner_start(p);
     durability_start(p);
-    partition_start_calls(p);
+    route_leads_here(p->route);
     worker_partition_changed(p->w, p);
 }
 
 void partition_stop_leading(struct partition *p) {
-    p->role = PARTITION_CANDIDATE;
+    p->role = PARTITION_FOLLOWER;
     invoker_abort_all(worker_invoker(p->w), &p->owner);
     leader_timers_stop(p);
     shuffle_stop(p);
     cleaner_stop(p);
     durability_stop(p);
     partition_drop_proposals(p);
-    partition_fail_calls(p);
+    route_lost_here(p->route);
     worker_partition_changed(p->w, p);
 }

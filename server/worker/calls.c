@@ -15,11 +15,12 @@ static void on_committed(struct partition_waiter *w, int status) {
 
     if (c && status == 0)
         worker_call_answer(a->p->w, c, &(struct worker_reply){.code = WORKER_OK});
-    free(a); /* leadership lost: the call is proposed again by the next leader */
+    free(a); /* leadership lost: the routes know what to do */
 }
 
-static void look_at_output(struct partition *p, struct worker_call *c);
+static void look_again(struct partition *p, struct worker_call *c);
 
+/* A call that waits for a row. */
 struct look_again {
     struct partition *p;
     uint8_t request_id[16];
@@ -29,9 +30,17 @@ static void after_cold(void *arg, int status, const struct err *err) {
     struct look_again *l = arg;
     struct worker_call *c = worker_call_find(l->p->w, l->request_id);
 
-    if (c && l->p->role == PARTITION_LEADER)
-        look_at_output(l->p, c);
+    if (c && l->p->role == PARTITION_LEADER && c->where == CALL_LOCAL)
+        look_again(l->p, c);
     free(l);
+}
+
+static struct look_again *look_again_new(struct partition *p, const struct worker_call *c) {
+    struct look_again *l = xnew(struct look_again);
+
+    l->p = p;
+    memcpy(l->request_id, c->request_id, sizeof l->request_id);
+    return l;
 }
 
 /* Only the leader answers, from its own tables: no stale answers. */
@@ -45,16 +54,12 @@ static void look_at_output(struct partition *p, struct worker_call *c) {
 
     arena_clear(&p->scratch);
     r = cmd_attach_decode(&m, buf_slice(&c->command), &p->scratch, &err);
-    ASSERT(r == 0);
-    r = invocation_id_from_raw(m.id, &reply.id, &err);
+    if (r == 0)
+        r = invocation_id_from_raw(m.id, &reply.id, &err);
     if (r == 0)
         r = tables_output(&p->rows, &reply.id, &p->scratch, &status, &result, &reply.expiry_ms, &err);
     if (r == RS_EAGAIN) {
-        struct look_again *l = xnew(struct look_again);
-
-        l->p = p;
-        memcpy(l->request_id, c->request_id, sizeof l->request_id);
-        partition_read_cold(p, after_cold, l);
+        partition_read_cold(p, after_cold, look_again_new(p, c));
         return;
     }
     if (r == RS_ENOENT)
@@ -68,22 +73,111 @@ static void look_at_output(struct partition *p, struct worker_call *c) {
     worker_call_answer(p->w, c, &reply);
 }
 
-static void look_later(void *arg) {
-    struct look_again *l = arg;
+/* ---- the deployment of resume and restart: resolved against the leader's schema of now, before the log (§14.2) ----
+ */
 
-    after_cold(l, 0, NULL);
+/* @service: of the invocation, for "latest"; data NULL: it has no row, the state machine will say so. */
+static void resolve(const struct schema *schema, struct slice wanted, struct slice service,
+                    struct cmd_deployment_patch *ret) {
+    const struct deployment *d;
+
+    *ret = (struct cmd_deployment_patch){.outcome = PATCH_KEEP};
+    if (wanted.len == 0 || slice_eq_str(wanted, "keep") || slice_eq_str(wanted, "Keep"))
+        return;
+    if (slice_eq_str(wanted, "latest") || slice_eq_str(wanted, "Latest")) {
+        const struct service *s = service.data ? schema_service(schema, service) : NULL;
+
+        d = s ? s->deployment : NULL;
+        ret->latest = true;
+    } else {
+        d = schema_deployment(schema, wanted);
+    }
+    ret->outcome = PATCH_NOT_FOUND;
+    if (!d)
+        return;
+    ret->outcome = PATCH_USE;
+    ret->deployment = slice_str(d->id);
+    ret->min_protocol = d->min_protocol;
+    ret->max_protocol = d->max_protocol;
 }
 
-static void propose_call(struct partition *p, struct worker_call *c) {
+static int resolve_for(struct partition *p, struct slice raw_id, const struct cmd_deployment_patch *wanted,
+                       struct cmd_deployment_patch *ret) {
+    struct cmd_invocation_body body = {0};
+    struct invocation_id id;
+    int r = invocation_id_from_raw(raw_id, &id, NULL);
+
+    if (r == 0)
+        r = tables_body(&p->rows, &id, &p->scratch, &body, NULL);
+    if (r == RS_EAGAIN)
+        return r;
+    resolve(worker_schema(p->w), wanted->deployment, r == 0 && body.target ? body.target->service : SLICE_NULL, ret);
+    return 0;
+}
+
+/* The command as it goes to the log; RS_EAGAIN: a row is cold. */
+static int resolved_command(struct partition *p, const struct worker_call *c, struct buf *out) {
+    struct cmd_deployment_patch patch;
+    struct cmd_resume resume;
+    struct cmd_restart restart;
+    int r;
+
+    arena_clear(&p->scratch);
+    if (c->op == WORKER_OP_RESUME) {
+        r = cmd_resume_decode(&resume, buf_slice(&c->command), &p->scratch, NULL);
+        if (r < 0 || !resume.patch)
+            return RS_EINVAL;
+        r = resolve_for(p, resume.id, resume.patch, &patch);
+        resume.patch = &patch;
+        if (r == 0)
+            cmd_resume_encode(&resume, out);
+        return r;
+    }
+    r = cmd_restart_decode(&restart, buf_slice(&c->command), &p->scratch, NULL);
+    if (r < 0 || !restart.patch)
+        return RS_EINVAL;
+    r = resolve_for(p, restart.id, restart.patch, &patch);
+    restart.patch = &patch;
+    if (r == 0)
+        cmd_restart_encode(&restart, out);
+    return r;
+}
+
+static void propose_resolved(struct partition *p, struct worker_call *c) {
+    struct propose what = {.kind = c->kind, .mode = PROPOSE_SELF, .partition_key = c->partition_key};
+    struct buf out = {0};
+    int r = resolved_command(p, c, &out);
+
+    what.payload = buf_slice(&out);
+    if (r == RS_EAGAIN)
+        partition_read_cold(p, after_cold, look_again_new(p, c));
+    else if (r == 0)
+        partition_propose(p, &what);
+    else
+        worker_call_answer(p->w, c, &(struct worker_reply){.code = WORKER_FAILED, .message = "not a valid command"});
+    buf_done(&out);
+}
+
+/* ---- proposing ---- */
+
+static void look_later(void *arg) {
+    after_cold(arg, 0, NULL);
+}
+
+static void look_again(struct partition *p, struct worker_call *c) {
+    if (c->op == WORKER_OP_OUTPUT)
+        look_at_output(p, c);
+    else
+        propose_resolved(p, c);
+}
+
+void partition_call(struct partition *p, struct worker_call *c) {
     struct propose what = {
         .kind = c->kind, .mode = PROPOSE_SELF, .partition_key = c->partition_key, .payload = buf_slice(&c->command)};
 
-    if (c->op == WORKER_OP_OUTPUT) { /* never answered inside the call that asked */
-        struct look_again *l = xnew(struct look_again);
-
-        l->p = p;
-        memcpy(l->request_id, c->request_id, sizeof l->request_id);
-        loop_post(worker_loop(p->w), look_later, l);
+    if (c->op == WORKER_OP_OUTPUT || c->op == WORKER_OP_RESUME || c->op == WORKER_OP_RESTART) {
+        /* never answered inside the call that asked */
+        loop_post(worker_loop(p->w), look_later, look_again_new(p, c));
         return;
     }
     if (c->op == WORKER_OP_SIGNAL || c->op == WORKER_OP_PATCH_STATE) {
@@ -98,41 +192,8 @@ static void propose_call(struct partition *p, struct worker_call *c) {
     partition_propose(p, &what);
 }
 
-static void refuse_later(void *arg) {
-    struct partition *p = arg;
-
-    partition_refuse_calls(p);
-}
-
-void partition_call(struct partition *p, struct worker_call *c) {
-    list_push_back(&p->calls, &c->link); /* until it is answered: a new leader proposes it again */
-    if (p->role == PARTITION_LEADER)
-        propose_call(p, c);
-    else if (p->role == PARTITION_BROKEN)
-        loop_post(worker_loop(p->w), refuse_later, p);
-}
-
 void partition_refuse_calls(struct partition *p) {
-    struct worker_reply r = {.code = worker_stopping(p->w) ? WORKER_SHUTDOWN : WORKER_FAILED, .message = p->error};
-
-    LIST_FOREACH_SAFE (e, &p->calls)
-        worker_call_answer(p->w, LIST_ENTRY(e, struct worker_call, link), &r);
-}
-
-/* Everything that waits, in the order in which it came. */
-void partition_start_calls(struct partition *p) {
-    LIST_FOREACH (e, &p->calls)
-        propose_call(p, LIST_ENTRY(e, struct worker_call, link));
-}
-
-/* Leadership was lost: what must not happen twice is answered, the rest waits for the next leader. */
-void partition_fail_calls(struct partition *p) {
-    LIST_FOREACH_SAFE (e, &p->calls) {
-        struct worker_call *c = LIST_ENTRY(e, struct worker_call, link);
-
-        if (c->op == WORKER_OP_RESTART || c->op == WORKER_OP_PATCH_STATE)
-            worker_call_answer(p->w, c, &(struct worker_reply){.code = WORKER_LOST_LEADERSHIP});
-    }
+    worker_refuse_calls(p->route, WORKER_FAILED, p->error);
 }
 
 void partition_deliver(struct partition *p, uint32_t from, uint64_t seq, uint16_t kind, struct slice payload,

@@ -12,23 +12,95 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+enum { RESTART_MIN_MS = 1000, RESTART_MAX_MS = 30000, STEADY_SECONDS = 60 };
+#define FOR_GOOD UINT64_MAX
+
 static void open_tables(void *arg, int status, const struct err *err);
 static void claim(void *arg);
 
+static void set_role(struct partition *p, enum partition_role role) {
+    p->role = role;
+    worker_partition_changed(p->w, p);
+}
+
+static bool is_running(const struct partition *p) {
+    return p->role == PARTITION_FOLLOWER || p->role == PARTITION_CANDIDATE || p->role == PARTITION_LEADER;
+}
+
+/* ---- supervision ---- */
+
+/* Nothing reads, appends or waits any more. */
+static void shut(struct partition *p) {
+    struct loop *loop = worker_loop(p->w);
+
+    if (p->role == PARTITION_LEADER)
+        partition_stop_leading(p);
+    partition_drop_proposals(p);
+    loop_hook_disarm(&p->flush);
+    timer_stop(loop, &p->retry);
+    timer_stop(loop, &p->find_tail);
+    timer_stop(loop, &p->restart);
+    p->cold_reading = p->active = p->start_again = false;
+    p->target_tail = 0;
+    if (p->reader)
+        p->reader = log_reader_close(p->reader);
+    if (p->log)
+        p->log = log_close(p->log);
+}
+
+static uint64_t restart_delay_ms(struct partition *p) {
+    struct loop *loop = worker_loop(p->w);
+    uint64_t fixed = p->break_delay_ms;
+
+    p->break_delay_ms = 0;
+    if (fixed)
+        return fixed;
+    if (loop_now_ns(loop) - p->opened_ns > STEADY_SECONDS * 1000000000ull)
+        p->restart_ms = 0;
+    p->restart_ms = p->restart_ms ? MIN(p->restart_ms * 2, (uint64_t)RESTART_MAX_MS) : RESTART_MIN_MS;
+    return p->restart_ms * (70 + loop_random_u64(loop) % 61) / 100;
+}
+
 void partition_break(struct partition *p, const char *fmt, ...) {
+    uint64_t delay;
     va_list ap;
 
-    if (p->role == PARTITION_BROKEN)
+    if (p->role == PARTITION_BROKEN || p->role == PARTITION_STOPPED)
         return;
     va_start(ap, fmt);
     (void)vsnprintf(p->error, sizeof p->error, fmt, ap);
     va_end(ap);
     LOG_ERROR("partition stopped", F_U64("partition", p->id), F_STR("error", p->error));
-    if (p->role == PARTITION_LEADER)
-        partition_stop_leading(p);
-    p->role = PARTITION_BROKEN;
-    partition_refuse_calls(p);
-    worker_partition_changed(p->w, p);
+    delay = restart_delay_ms(p);
+    shut(p);
+    set_role(p, PARTITION_BROKEN);
+    route_broken_here(p->route);
+    if (delay != FOR_GOOD)
+        timer_set(worker_loop(p->w), &p->restart, delay * 1000000);
+}
+
+static void open_again(void *arg) {
+    struct partition *p = arg;
+
+    if (p->cold_pending) { /* it belongs to the life before */
+        p->start_again = true;
+        return;
+    }
+    p->start_again = false;
+    p->opened_ns = loop_now_ns(worker_loop(p->w));
+    if (p->sm)
+        p->sm = sm_free(p->sm);
+    sm_actions_clear(&p->actions);
+    p->marks_n = 0;
+    p->durability_proposed = p->trim_wanted = 0;
+    open_tables(p, 0, NULL);
+}
+
+static void restart(void *arg) {
+    struct partition *p = arg;
+
+    set_role(p, PARTITION_OPENING);
+    open_again(p);
 }
 
 /* ---- rows ---- */
@@ -46,8 +118,28 @@ static int row_scan(void *arg, struct slice lower, struct slice upper, bool reve
     return store_scan(p->store, p->table, lower, upper, reverse, each, each_arg, err);
 }
 
+struct cold_read {
+    struct partition *p;
+    store_done_fn again;
+    void *arg;
+};
+
+static void cold_read_done(void *arg, int status, const struct err *err) {
+    struct cold_read c = *(struct cold_read *)arg;
+
+    free(arg);
+    c.p->cold_pending--;
+    c.again(c.arg, status, err);
+    if (c.p->start_again && c.p->cold_pending == 0 && c.p->role == PARTITION_OPENING)
+        open_again(c.p);
+}
+
 void partition_read_cold(struct partition *p, store_done_fn again, void *arg) {
-    store_wait_cold(p->store, again, arg);
+    struct cold_read *c = xnew(struct cold_read);
+
+    *c = (struct cold_read){p, again, arg};
+    p->cold_pending++;
+    store_wait_cold(p->store, cold_read_done, c);
 }
 
 void partition_merge(struct partition *p) {
@@ -66,13 +158,15 @@ void partition_merge(struct partition *p) {
 static void resume_reader(void *arg) {
     struct partition *p = arg;
 
-    if (p->reader && !p->cold_reading && p->role != PARTITION_BROKEN)
+    if (p->reader && !p->cold_reading && is_running(p))
         log_reader_resume(p->reader);
 }
 
 static void row_is_warm(void *arg, int status, const struct err *err) {
     struct partition *p = arg;
 
+    if (!p->cold_reading)
+        return; /* it was stopped meanwhile */
     p->cold_reading = false;
     if (status < 0 && status != RS_ENOENT)
         partition_break(p, "cannot read a row: %s", err ? err->msg : err_name(status));
@@ -93,6 +187,8 @@ static int apply_one(struct partition *p, lsn_t lsn, struct bytes *record) {
         return r;
     }
     if (r < 0) {
+        if (r == RS_EUNSUPPORTED) /* until the program is upgraded */
+            p->break_delay_ms = RESTART_MAX_MS;
         partition_break(p, "cannot apply LSN %llu: %s", (unsigned long long)lsn, err.msg);
         return r;
     }
@@ -100,13 +196,15 @@ static int apply_one(struct partition *p, lsn_t lsn, struct bytes *record) {
     return 0;
 }
 
+static void look_whether_active(struct partition *p);
+
 static size_t on_deliver(void *arg, lsn_t first, struct bytes *const *records, size_t n) {
     struct partition *p = arg;
     struct loop *loop = worker_loop(p->w);
     uint64_t until = loop_mono_ns(loop) + LIMIT_APPLY_TURN_NS;
     size_t done = 0;
 
-    if (p->role == PARTITION_BROKEN || p->cold_reading)
+    if (!is_running(p) || p->cold_reading)
         return 0;
     while (done < n && apply_one(p, first + done, records[done]) == 0) {
         done++;
@@ -117,8 +215,9 @@ static size_t on_deliver(void *arg, lsn_t first, struct bytes *const *records, s
         durability_note(p);
         partition_run_actions(p); /* the records are borrowed until we return: actions may point into them */
         partition_applied_upto(p, first + done - 1);
+        look_whether_active(p);
     }
-    if (done < n && !p->cold_reading && p->role != PARTITION_BROKEN)
+    if (done < n && !p->cold_reading && is_running(p))
         loop_post(loop, resume_reader, p); /* the rest in the next turn */
     return done;
 }
@@ -135,6 +234,45 @@ static void on_read_failed(void *arg, int status, const struct err *why) {
 }
 
 /* ---- leading ---- */
+
+/* The lead is over. Applying goes on. */
+static void step_down(struct partition *p) {
+    if (p->role == PARTITION_LEADER)
+        partition_stop_leading(p);
+    else
+        partition_drop_proposals(p);
+    timer_stop(worker_loop(p->w), &p->retry);
+    p->retry_ms = 0;
+    if (p->log)
+        log_resign(p->log);
+    if (p->role != PARTITION_FOLLOWER)
+        set_role(p, PARTITION_FOLLOWER);
+}
+
+static void lead_ended(struct partition *p, const char *why, epoch_t epoch) {
+    LOG_INFO("partition follows", F_U64("partition", p->id), F_STR("reason", why), F_U64("epoch", epoch));
+    (void)snprintf(p->error, sizeof p->error, "followed: %s %llu", why, (unsigned long long)epoch);
+    p->lead_wanted = false;
+    step_down(p);
+    worker_lead_ended(p->w, p->id);
+}
+
+void partition_seen_epoch(struct partition *p, epoch_t epoch) {
+    if (epoch > p->epoch && !p->claiming && (p->role == PARTITION_CANDIDATE || p->role == PARTITION_LEADER))
+        lead_ended(p, "there is a newer leader, epoch", epoch);
+}
+
+void partition_want_lead(struct partition *p, bool lead) {
+    if (p->lead_wanted == lead)
+        return;
+    p->lead_wanted = lead;
+    if (lead && p->role == PARTITION_FOLLOWER)
+        claim(p);
+    else if (!lead && (p->role == PARTITION_CANDIDATE || p->role == PARTITION_LEADER))
+        step_down(p);
+    else
+        worker_partition_changed(p->w, p);
+}
 
 static void try_again(struct partition *p, const char *what, const struct err *err) {
     LOG_WARN(what, F_U64("partition", p->id), F_STR("error", err ? err->msg : ""));
@@ -161,13 +299,18 @@ static void announce(struct partition *p) {
 static void on_lead(void *arg, int status, lsn_t first, const struct err *err) {
     struct partition *p = arg;
 
-    if (p->role == PARTITION_BROKEN)
+    if (p->role != PARTITION_CANDIDATE || status == RS_ECANCELED)
         return;
+    if (status == RS_EPERM) {
+        lead_ended(p, "somebody claimed the log after epoch", p->epoch);
+        return;
+    }
     if (status < 0) {
         try_again(p, "cannot take the lead of a log", err);
         return;
     }
     if (sm_applied(p->sm) >= first) {
+        p->break_delay_ms = FOR_GOOD;
         partition_break(p, "its tables are ahead of its log (applied %llu, log ends before %llu): the log lost data",
                         (unsigned long long)sm_applied(p->sm), (unsigned long long)first);
         return;
@@ -179,8 +322,16 @@ static void on_lead(void *arg, int status, lsn_t first, const struct err *err) {
 static void on_epoch(void *arg, int status, epoch_t epoch, const struct err *err) {
     struct partition *p = arg;
 
-    if (p->role == PARTITION_BROKEN)
+    p->claiming = false;
+    if (p->role != PARTITION_CANDIDATE && p->role != PARTITION_FOLLOWER)
         return;
+    if (!p->lead_wanted) {
+        if (p->role == PARTITION_CANDIDATE)
+            set_role(p, PARTITION_FOLLOWER);
+        return;
+    }
+    if (p->role == PARTITION_FOLLOWER)
+        set_role(p, PARTITION_CANDIDATE);
     if (status < 0) {
         try_again(p, "cannot claim a leader epoch", err);
         return;
@@ -192,7 +343,13 @@ static void on_epoch(void *arg, int status, epoch_t epoch, const struct err *err
 static void claim(void *arg) {
     struct partition *p = arg;
 
-    p->role = PARTITION_CANDIDATE;
+    if (!p->lead_wanted || (p->role != PARTITION_FOLLOWER && p->role != PARTITION_CANDIDATE))
+        return;
+    if (p->role != PARTITION_CANDIDATE)
+        set_role(p, PARTITION_CANDIDATE);
+    if (p->claiming)
+        return; /* its answer goes on */
+    p->claiming = true;
     epoch_claim(worker_meta(p->w), (partition_id_t)p->id, worker_self(p->w), 0, on_epoch, p);
 }
 
@@ -203,21 +360,48 @@ static void on_writable(void *arg) {
 static void on_lost(void *arg, int status, epoch_t tail_epoch, const struct err *why) {
     struct partition *p = arg;
 
-    if (p->role == PARTITION_BROKEN)
+    if (!is_running(p))
         return;
     LOG_WARN("lost the lead of a log", F_U64("partition", p->id), F_U64("epoch", p->epoch),
              F_STR("error", why ? why->msg : ""));
-    if (p->role == PARTITION_LEADER)
-        partition_stop_leading(p);
-    else
-        partition_drop_proposals(p);
     if (status == RS_EIO) {
         partition_break(p, "the log does not take writes any more: %s", why ? why->msg : "");
         return;
     }
-    p->role = PARTITION_CANDIDATE;
-    worker_partition_changed(p->w, p);
+    if (tail_epoch > p->epoch && !p->claiming) {
+        lead_ended(p, "its log was taken over by epoch", tail_epoch);
+        return;
+    }
+    step_down(p); /* closed by somebody who does not lead: claim anew */
     timer_set(worker_loop(p->w), &p->retry, 0);
+}
+
+/* ---- catching up ---- */
+
+static void look_whether_active(struct partition *p) {
+    if (!p->active && p->target_tail && sm_applied(p->sm) + 1 >= p->target_tail) {
+        p->active = true;
+        worker_partition_changed(p->w, p);
+    }
+}
+
+static void on_tail(void *arg, int status, lsn_t tail, const struct err *err) {
+    struct partition *p = arg;
+
+    if (!is_running(p))
+        return;
+    if (status < 0) {
+        timer_set(worker_loop(p->w), &p->find_tail, 1000000000);
+        return;
+    }
+    p->target_tail = tail;
+    look_whether_active(p);
+}
+
+static void find_tail(void *arg) {
+    struct partition *p = arg;
+
+    log_find_tail(p->log, on_tail, p);
 }
 
 /* ---- opening ---- */
@@ -234,7 +418,7 @@ static void open_tables(void *arg, int status, const struct err *cold_err) {
     struct err err = {0};
     int r;
 
-    if (p->role == PARTITION_BROKEN)
+    if (p->role != PARTITION_OPENING)
         return;
     if (status < 0 && status != RS_ENOENT) {
         partition_break(p, "cannot read its tables: %s", cold_err ? cold_err->msg : err_name(status));
@@ -246,12 +430,18 @@ static void open_tables(void *arg, int status, const struct err *cold_err) {
         return;
     }
     if (r < 0) {
+        if (r == RS_EUNSUPPORTED)
+            p->break_delay_ms = RESTART_MAX_MS;
         partition_break(p, "cannot open its tables: %s", err.msg);
         return;
     }
-    p->durable = sm_applied(p->sm); /* what a fresh process finds was on disk */
+    if (!p->durable)
+        p->durable = sm_applied(p->sm); /* what a fresh process finds was on disk */
     p->log = log_open(worker_log_node(p->w), p->id, &log_events, p);
     p->reader = log_read(p->log, sm_applied(p->sm) + 1, &reader_events, p);
+    p->error[0] = 0;
+    set_role(p, PARTITION_FOLLOWER);
+    find_tail(p);
     claim(p);
 }
 
@@ -268,30 +458,26 @@ struct partition *partition_new(struct worker *w, uint32_t id, uint64_t first_ke
     p->rows = (struct sm_reader){.get = row_get, .scan = row_scan, .arg = p};
     list_init(&p->proposals);
     list_init(&p->waiters);
-    list_init(&p->calls);
     loop_hook_init(&p->flush, partition_flush, p);
     timer_init(&p->retry, claim, p);
+    timer_init(&p->restart, restart, p);
+    timer_init(&p->find_tail, find_tail, p);
+    p->route = worker_route_of(w, id);
     partition_init_leader(p);
     return p;
 }
 
 void partition_start(struct partition *p) {
-    open_tables(p, 0, NULL);
+    ASSERT(p->role == PARTITION_STOPPED);
+    p->error[0] = 0;
+    restart(p);
 }
 
 void partition_stop(struct partition *p) {
-    struct loop *loop = worker_loop(p->w);
-
-    if (p->role == PARTITION_LEADER)
-        partition_stop_leading(p);
-    p->role = PARTITION_BROKEN;
-    partition_drop_proposals(p);
-    loop_hook_disarm(&p->flush);
-    timer_stop(loop, &p->retry);
-    if (p->reader)
-        p->reader = log_reader_close(p->reader);
-    if (p->log)
-        p->log = log_close(p->log);
+    shut(p);
+    p->lead_wanted = false;
+    if (p->role != PARTITION_STOPPED)
+        set_role(p, PARTITION_STOPPED);
 }
 
 struct partition *partition_free(struct partition *p) {
@@ -312,12 +498,12 @@ enum partition_role partition_role(const struct partition *p) {
 }
 
 void partition_info(const struct partition *p, struct partition_info *ret) {
-    *ret = (struct partition_info){.id = p->id,
-                                   .role = p->role,
-                                   .first_key = p->first_key,
-                                   .last_key = p->last_key,
-                                   .epoch = p->epoch,
-                                   .applied = p->sm ? sm_applied(p->sm) : 0,
-                                   .durable = p->durable,
-                                   .error = p->error};
+    ret->role = p->role;
+    ret->lead_wanted = p->lead_wanted;
+    ret->active = p->active || p->role == PARTITION_LEADER;
+    ret->epoch = p->epoch;
+    ret->applied = p->sm ? sm_applied(p->sm) : 0;
+    ret->durable = p->durable;
+    ret->target_tail = p->target_tail;
+    ret->error = p->error;
 }

@@ -8,23 +8,26 @@
 #include "meta/schema.h"
 #include "proto/command.h"
 #include "proto/record.h"
-#include "worker/partition.h"
 #include "worker/tables.h"
+#include "worker/worker_internal.h"
 
 struct proposal; /* one record on its way to the log */
 
-/* Delivery of the outbox to other partitions, in order, at most SHUFFLE_WINDOW unconfirmed. */
+/* Delivery of the outbox to other partitions: a window of rows, each on its way or confirmed. */
 enum { SHUFFLE_WINDOW = 256 };
+enum shuffle_row { ROW_WAITING, ROW_SENT, ROW_CONFIRMED };
 struct shuffle {
-    uint64_t next;      /* first seq not sent */
-    uint64_t head;      /* first seq not confirmed */
-    uint64_t tail;      /* first seq that does not exist, as far as actions told */
-    uint64_t truncated; /* proposed for truncation up to (exclusive) */
-    bool confirmed[SHUFFLE_WINDOW];
+    uint64_t next;          /* first seq not looked at */
+    uint64_t head;          /* first seq not confirmed */
+    uint64_t tail;          /* first seq that does not exist, as far as actions told */
+    uint64_t truncated;     /* proposed for truncation up to (exclusive) */
+    uint64_t first_waiting; /* first seq below next that has to be sent; UINT64_MAX: none */
+    uint8_t state[SHUFFLE_WINDOW];
     struct timer retry;
     uint64_t retry_ms;
     struct loop_hook hook;
-    struct list in_flight;
+    struct list in_flight; /* deliveries to leaders here */
+    struct list batches;   /* on their way to other nodes, at most one per destination */
 };
 
 struct leader_timers {
@@ -39,8 +42,22 @@ struct partition {
     uint32_t id;
     uint64_t first_key, last_key;
     enum partition_role role;
-    epoch_t epoch;
+    struct route *route;
+    epoch_t epoch; /* claimed last */
     char error[256];
+    bool lead_wanted, claiming;
+
+    /* supervision */
+    struct timer restart;
+    uint64_t restart_ms, opened_ns; /* delay of the last restart; when it was opened last */
+    uint64_t break_delay_ms;        /* of the next partition_break(); 0: the usual rise. UINT64_MAX: for good */
+    bool start_again;               /* as soon as the last cold read of the life before reported */
+    unsigned cold_pending;
+
+    /* catching up */
+    struct timer find_tail;
+    lsn_t target_tail; /* first LSN behind what the log had when it was opened; 0: not known yet */
+    bool active;
 
     struct store *store;
     struct store_table *table;
@@ -63,7 +80,6 @@ struct partition {
 
     /* while leading */
     struct invoker_owner owner;
-    struct list calls; /* pending ones, in order of arrival */
     struct leader_timers timers;
     struct shuffle shuffle;
     struct timer cleaner, durability;
@@ -106,13 +122,11 @@ void partition_read_cold(struct partition *p, store_done_fn again, void *arg);
 /* actions.c */
 void partition_init_leader(struct partition *p);
 void partition_run_actions(struct partition *p);
-void partition_lead(struct partition *p); /* AnnounceLeader of my epoch was applied */
-void partition_stop_leading(struct partition *p);
+void partition_lead(struct partition *p);         /* AnnounceLeader of my epoch was applied */
+void partition_stop_leading(struct partition *p); /* role becomes PARTITION_FOLLOWER */
 int partition_owner_read(struct invoker_owner *o, const struct invocation_id *id, const struct invoker_read_events *ev,
                          void *arg, struct err *err);
 /* calls.c */
-void partition_start_calls(struct partition *p);
-void partition_fail_calls(struct partition *p);
 void partition_refuse_calls(struct partition *p); /* broken: nobody will ever serve them here */
 /* timers.c */
 void leader_timers_init(struct partition *p);
@@ -139,8 +153,7 @@ struct meta *worker_meta(const struct worker *w);
 struct log_node *worker_log_node(const struct worker *w);
 struct node_id worker_self(const struct worker *w);
 const struct worker_settings *worker_settings(const struct worker *w);
-struct partition *worker_partition_of(const struct worker *w, uint64_t key); /* NULL: not here */
-struct worker_call *worker_call_find(struct worker *w, const uint8_t request_id[16]);
-void worker_call_answer(struct worker *w, struct worker_call *c, const struct worker_reply *r);
+struct route *worker_route_of(struct worker *w, uint32_t id);
+void worker_lead_ended(struct worker *w, uint32_t id); /* the processor follows now, without having been told to */
 void worker_partition_changed(struct worker *w, struct partition *p);
 void worker_partition_writable(struct worker *w);

@@ -1,26 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker/worker.c : the partitions of this node and the calls made to them.
+/* worker/worker.c : opening and closing, and the calls as ingress and admin make them.
  *
- * A call stays in the map of pending calls, with its encoded command, until it is answered: when a partition loses its
- * leadership and wins it again, the same command is proposed again. That is safe for everything that is deduplicated by
- * its invocation id; calls that are not (restart-as-new, state patches) are answered WORKER_LOST_LEADERSHIP instead. */
+ * A call stays in the map of pending calls, with its encoded command, until it is answered: when a leader is lost, the
+ * same command goes to the next one. That is safe for everything that is deduplicated by its invocation id for as long
+ * as the invocation is kept; calls that are not (restart-as-new, state patches, invocations without retention) are
+ * answered WORKER_LOST_LEADERSHIP instead, once their outcome is unknown. */
 #include "worker/partition_internal.h"
 #include "base/hash.h"
 #include "base/logging.h"
 #include "meta/partition_table.h"
-
-#include <stdio.h>
-
-struct worker {
-    struct worker_params params;
-    struct partition **partitions;
-    size_t n;
-    struct map calls; /* struct worker_call.node by request id */
-    struct schema *schema;
-    struct meta_watch schema_watch;
-    struct arena scratch;
-    bool stopping, all_lead;
-};
+#include "proto/pb.h"
+#include "worker/peer_internal.h"
 
 struct loop *worker_loop(const struct worker *w) {
     return w->params.loop;
@@ -47,13 +37,27 @@ size_t worker_partitions(const struct worker *w) {
     return w->n;
 }
 void worker_partition_info(const struct worker *w, size_t i, struct partition_info *ret) {
-    partition_info(w->partitions[i], ret);
+    const struct route *r = &w->routes[i];
+
+    *ret = (struct partition_info){.id = r->id,
+                                   .first_key = r->first_key,
+                                   .last_key = r->last_key,
+                                   .leader_epoch = r->epoch,
+                                   .leader = r->leader,
+                                   .current_version = r->current.version,
+                                   .next_version = r->next.version,
+                                   .error = ""};
+    if (r->p)
+        partition_info(r->p, ret);
 }
 
-struct partition *worker_partition_of(const struct worker *w, uint64_t key) {
+struct route *worker_route(struct worker *w, uint64_t key) {
     unsigned i = partition_of_key(key, (unsigned)w->n);
 
-    return i < w->n ? w->partitions[i] : NULL;
+    return i < w->n ? &w->routes[i] : NULL;
+}
+struct route *worker_route_of(struct worker *w, uint32_t id) {
+    return &w->routes[id];
 }
 
 /* ---- schema ---- */
@@ -74,32 +78,25 @@ static void on_schema(void *arg, const char *key, uint32_t version, struct bytes
 
 /* ---- opening, closing ---- */
 
-static int open_partition(struct worker *w, uint32_t id, const struct partition_range *range, struct err *err) {
-    struct store *store = w->params.stores[id % w->params.n_stores];
-    struct store_table *table;
-    char name[16];
-    int r;
-
-    (void)snprintf(name, sizeof name, "p-%u", id);
-    r = store_table_open(store, name, &table, err);
-    if (r == 0)
-        w->partitions[id] = partition_new(w, id, range->first, range->last, store, table);
-    return r;
-}
+static void check_ready(void *arg);
 
 int worker_open(const struct worker_params *p, struct worker **ret, struct err *err) {
     struct worker *w = xnew(struct worker);
-    int r = 0;
+    int r;
 
     w->params = *p;
     w->params.partitions = NULL;
     w->n = p->partitions->n;
-    w->partitions = xnewn(struct partition *, w->n + 1);
+    w->routes = xnewn(struct route, w->n + 1);
+    loop_hook_init(&w->check_ready, check_ready, w);
+    list_init(&w->ingests);
+    for (uint32_t i = 0; i < w->n; i++)
+        route_init(&w->routes[i], w, i, p->partitions->partitions[i].first, p->partitions->partitions[i].last);
     r = schema_parse(SLICE_NULL, 0, &p->schema_defaults, &w->schema, err);
-    for (uint32_t i = 0; r == 0 && i < w->n; i++)
-        r = open_partition(w, i, &p->partitions->partitions[i], err);
+    if (r == 0)
+        r = manager_open(w, err);
     if (r < 0) {
-        w->stopping = true;
+        worker_stop(w);
         (void)worker_close(w);
         return r;
     }
@@ -107,8 +104,9 @@ int worker_open(const struct worker_params *p, struct worker **ret, struct err *
     w->schema_watch.changed = on_schema;
     w->schema_watch.arg = w;
     meta_watch(p->meta, &w->schema_watch, META_KEY_SCHEMA);
-    for (size_t i = 0; i < w->n; i++)
-        partition_start(w->partitions[i]);
+    if (p->fabric)
+        peer_open(w);
+    loop_hook_arm(p->loop, &w->check_ready);
     *ret = w;
     return 0;
 }
@@ -118,47 +116,61 @@ bool worker_stopping(const struct worker *w) {
 }
 
 void worker_stop(struct worker *w) {
-    struct map_node *n;
-
     w->stopping = true;
+    loop_hook_disarm(&w->check_ready);
     if (w->schema_watch.meta)
         meta_unwatch(&w->schema_watch);
-    for (size_t i = 0; i < w->n; i++)
-        if (w->partitions[i])
-            partition_stop(w->partitions[i]);
-    while ((n = map_iter(&w->calls, NULL)))
-        worker_call_answer(w, MAP_ENTRY(n, struct worker_call, node), &(struct worker_reply){.code = WORKER_SHUTDOWN});
+    manager_stop(w);
+    for (size_t i = 0; i < w->n; i++) {
+        route_stop(&w->routes[i]);
+        worker_refuse_calls(&w->routes[i], WORKER_SHUTDOWN, "");
+    }
+    if (w->params.fabric)
+        peer_close(w);
 }
 
 struct worker *worker_close(struct worker *w) {
     if (!w)
         return NULL;
     for (size_t i = 0; i < w->n; i++)
-        w->partitions[i] = partition_free(w->partitions[i]);
-    free(w->partitions);
+        w->routes[i].p = partition_free(w->routes[i].p);
+    free(w->routes);
     map_done(&w->calls);
     schema_unref(w->schema);
-    arena_done(&w->scratch);
     free(w);
     return NULL;
 }
 
 void worker_store_durable(struct worker *w, struct store *s) {
     for (size_t i = 0; i < w->n; i++)
-        if (w->partitions[i] && w->params.stores[i % w->params.n_stores] == s)
-            partition_store_durable(w->partitions[i]);
+        if (w->routes[i].p && w->params.stores[i % w->params.n_stores] == s)
+            partition_store_durable(w->routes[i].p);
 }
 
-void worker_partition_changed(struct worker *w, struct partition *p) {
+static bool is_ready(const struct partition *p) {
+    struct partition_info i = {0};
+
+    partition_info(p, &i);
+    return i.role == PARTITION_LEADER || i.role == PARTITION_STOPPED ||
+           (i.role == PARTITION_FOLLOWER && !i.lead_wanted);
+}
+
+static void check_ready(void *arg) {
+    struct worker *w = arg;
     bool all = true;
 
     for (size_t i = 0; i < w->n; i++)
-        all = all && w->partitions[i] && partition_role(w->partitions[i]) == PARTITION_LEADER;
-    if (all != w->all_lead && !w->stopping) {
-        w->all_lead = all;
-        if (w->params.ready)
-            w->params.ready(w->params.arg, all);
-    }
+        all = all && (!w->routes[i].p || is_ready(w->routes[i].p));
+    if (all == w->all_ready || w->stopping)
+        return;
+    w->all_ready = all;
+    if (w->params.ready)
+        w->params.ready(w->params.arg, all);
+}
+
+void worker_partition_changed(struct worker *w, struct partition *p) {
+    if (!w->stopping)
+        loop_hook_arm(w->params.loop, &w->check_ready);
 }
 
 void worker_partition_writable(struct worker *w) {
@@ -167,8 +179,10 @@ void worker_partition_writable(struct worker *w) {
 }
 
 bool worker_writable(const struct worker *w) {
+    if (w->waiting_bytes >= LIMIT_PROPOSAL_QUEUE_BYTES)
+        return false;
     for (size_t i = 0; i < w->n; i++)
-        if (w->partitions[i] && !partition_writable(w->partitions[i]))
+        if (w->routes[i].p && !partition_writable(w->routes[i].p))
             return false;
     return true;
 }
@@ -194,7 +208,7 @@ void worker_call_drop(struct worker *w, struct worker_call *c) {
         return;
     c->linked = false;
     map_remove(&w->calls, &c->node);
-    list_remove(&c->link);
+    route_drop_call(worker_route(w, c->partition_key), c);
     buf_done(&c->command);
 }
 
@@ -203,12 +217,12 @@ void worker_call_answer(struct worker *w, struct worker_call *c, const struct wo
     c->done(c, r); /* may free c */
 }
 
-static void start_call(struct worker *w, struct worker_call *c, uint16_t kind, uint64_t partition_key) {
+void worker_call_start(struct worker *w, struct worker_call *c, uint16_t kind, uint64_t partition_key) {
     c->kind = kind;
     c->partition_key = partition_key;
     c->linked = true;
     map_add(&w->calls, &c->node, request_hash(c->request_id));
-    partition_call(worker_partition_of(w, partition_key), c);
+    route_add_call(worker_route(w, partition_key), c);
 }
 
 static void new_request(struct worker *w, struct worker_call *c, enum worker_op op) {
@@ -217,6 +231,9 @@ static void new_request(struct worker *w, struct worker_call *c, enum worker_op 
     c->op = op;
     c->command = (struct buf){0};
     c->link = (struct list){0};
+    c->repeatable = op != WORKER_OP_RESTART && op != WORKER_OP_PATCH_STATE;
+    c->served = false;
+    c->remote = NULL;
     loop_random(w->params.loop, random, sizeof random);
     ulid_make(loop_wall_ns(w->params.loop) / 1000000, random, c->request_id);
 }
@@ -228,6 +245,7 @@ void worker_call_invoke(struct worker *w, struct worker_call *c, struct cmd_invo
     struct cmd_source source = {.type = SOURCE_INGRESS};
 
     new_request(w, c, wait_output ? WORKER_OP_INVOKE : WORKER_OP_SUBMIT);
+    c->repeatable = cmd->completion_retention_ms > 0; /* else nobody remembers that it ran */
     source.id = slice_of(c->request_id, sizeof c->request_id);
     cmd->source = &source;
     if (wait_output) {
@@ -237,7 +255,7 @@ void worker_call_invoke(struct worker *w, struct worker_call *c, struct cmd_invo
         cmd->submit_request_id = source.id;
     }
     ENCODE(c, invoke, cmd);
-    start_call(w, c, CMD_INVOKE, get_u64be(cmd->id.data));
+    worker_call_start(w, c, CMD_INVOKE, get_u64be(cmd->id.data));
     cmd->sink = NULL;
     cmd->source = NULL;
 }
@@ -249,13 +267,13 @@ void worker_call_attach(struct worker *w, struct worker_call *c, const struct in
     new_request(w, c, wait_output ? WORKER_OP_ATTACH : WORKER_OP_OUTPUT);
     sink.request_id = slice_of(c->request_id, sizeof c->request_id);
     ENCODE(c, attach, &m);
-    start_call(w, c, CMD_ATTACH, invocation_id_pk(id));
+    worker_call_start(w, c, CMD_ATTACH, invocation_id_pk(id));
 }
 
 void worker_call_signal(struct worker *w, struct worker_call *c, const struct cmd_signal *cmd) {
     new_request(w, c, WORKER_OP_SIGNAL);
     ENCODE(c, signal, cmd);
-    start_call(w, c, CMD_SIGNAL, get_u64be(cmd->target.data));
+    worker_call_start(w, c, CMD_SIGNAL, get_u64be(cmd->target.data));
 }
 
 void worker_call_terminate(struct worker *w, struct worker_call *c, const struct invocation_id *id, int flavor) {
@@ -264,7 +282,7 @@ void worker_call_terminate(struct worker *w, struct worker_call *c, const struct
     new_request(w, c, WORKER_OP_TERMINATE);
     m.request_id = slice_of(c->request_id, sizeof c->request_id);
     ENCODE(c, terminate, &m);
-    start_call(w, c, CMD_TERMINATE, invocation_id_pk(id));
+    worker_call_start(w, c, CMD_TERMINATE, invocation_id_pk(id));
 }
 
 void worker_call_purge(struct worker *w, struct worker_call *c, const struct invocation_id *id, bool journal_only) {
@@ -273,7 +291,7 @@ void worker_call_purge(struct worker *w, struct worker_call *c, const struct inv
     new_request(w, c, journal_only ? WORKER_OP_PURGE_JOURNAL : WORKER_OP_PURGE);
     m.request_id = slice_of(c->request_id, sizeof c->request_id);
     ENCODE(c, purge, &m);
-    start_call(w, c, journal_only ? CMD_PURGE_JOURNAL : CMD_PURGE_INVOCATION, invocation_id_pk(id));
+    worker_call_start(w, c, journal_only ? CMD_PURGE_JOURNAL : CMD_PURGE_INVOCATION, invocation_id_pk(id));
 }
 
 void worker_call_pause(struct worker *w, struct worker_call *c, const struct invocation_id *id) {
@@ -282,78 +300,45 @@ void worker_call_pause(struct worker *w, struct worker_call *c, const struct inv
     new_request(w, c, WORKER_OP_PAUSE);
     m.request_id = slice_of(c->request_id, sizeof c->request_id);
     ENCODE(c, pause, &m);
-    start_call(w, c, CMD_PAUSE, invocation_id_pk(id));
+    worker_call_start(w, c, CMD_PAUSE, invocation_id_pk(id));
 }
 
-/* The deployment is resolved against the schema of now, before the log (execution.md §14.2). @service: of the
- * invocation, for "latest"; data NULL: it has no status row, the state machine will say so. */
-static void resolve_patch(const struct worker *w, struct slice wanted, struct slice service,
-                          struct cmd_deployment_patch *ret) {
-    const struct deployment *d = NULL;
+/* The leader resolves it. */
+static struct cmd_deployment_patch unresolved(struct slice deployment) {
+    bool possible = deployment.len <= 256 && pb_utf8(deployment);
 
-    *ret = (struct cmd_deployment_patch){.outcome = PATCH_KEEP};
-    if (wanted.len == 0 || slice_eq_str(wanted, "keep") || slice_eq_str(wanted, "Keep"))
-        return;
-    if (slice_eq_str(wanted, "latest") || slice_eq_str(wanted, "Latest")) {
-        const struct service *s = service.data ? schema_service(w->schema, service) : NULL;
-
-        d = s ? s->deployment : NULL;
-        ret->latest = true;
-    } else {
-        d = schema_deployment(w->schema, wanted);
-    }
-    if (!d) {
-        ret->outcome = PATCH_NOT_FOUND;
-        return;
-    }
-    ret->outcome = PATCH_USE;
-    ret->deployment = slice_str(d->id);
-    ret->min_protocol = d->min_protocol;
-    ret->max_protocol = d->max_protocol;
-}
-
-/* The service of an invocation, from its leader's tables; data NULL when it is not known here. In the worker's arena.
- */
-static struct slice service_of(struct worker *w, const struct invocation_id *id) {
-    struct partition *p = worker_partition_of(w, invocation_id_pk(id));
-    struct cmd_invocation_body body;
-
-    arena_clear(&w->scratch);
-    if (!p || tables_body(&p->rows, id, &w->scratch, &body, NULL) < 0 || !body.target)
-        return SLICE_NULL;
-    return body.target->service;
+    return (struct cmd_deployment_patch){.outcome = PATCH_UNRESOLVED,
+                                         .deployment = possible ? deployment : SLICE_LIT("?")};
 }
 
 void worker_call_resume(struct worker *w, struct worker_call *c, const struct invocation_id *id,
                         struct slice deployment) {
-    struct cmd_deployment_patch patch;
+    struct cmd_deployment_patch patch = unresolved(deployment.data ? deployment : SLICE_LIT(""));
     struct cmd_resume m = {.id = invocation_id_slice(id), .patch = &patch};
 
     new_request(w, c, WORKER_OP_RESUME);
-    resolve_patch(w, deployment, service_of(w, id), &patch);
     m.request_id = slice_of(c->request_id, sizeof c->request_id);
     ENCODE(c, resume, &m);
-    start_call(w, c, CMD_RESUME, invocation_id_pk(id));
+    worker_call_start(w, c, CMD_RESUME, invocation_id_pk(id));
 }
 
 void worker_call_restart(struct worker *w, struct worker_call *c, const struct invocation_id *id, uint32_t from,
                          struct slice deployment) {
-    struct cmd_deployment_patch patch;
+    struct cmd_deployment_patch patch = unresolved(deployment.len ? deployment : SLICE_LIT("latest"));
     struct invocation_id new_id = *id;
     struct cmd_restart m = {.id = invocation_id_slice(id), .from = from, .patch = &patch};
 
     new_request(w, c, WORKER_OP_RESTART);
-    resolve_patch(w, deployment.len ? deployment : SLICE_LIT("latest"), service_of(w, id), &patch);
     memcpy(new_id.raw + 8, c->request_id, 16); /* same partition key, fresh uuid */
     loop_random(w->params.loop, new_id.raw + 14, 10);
     m.new_id = invocation_id_slice(&new_id);
     m.request_id = slice_of(c->request_id, sizeof c->request_id);
     ENCODE(c, restart, &m);
-    start_call(w, c, CMD_RESTART, invocation_id_pk(id));
+    worker_call_start(w, c, CMD_RESTART, invocation_id_pk(id));
 }
 
 void worker_call_patch_state(struct worker *w, struct worker_call *c, const struct cmd_patch_state *cmd) {
     new_request(w, c, WORKER_OP_PATCH_STATE);
     ENCODE(c, patch_state, cmd);
-    start_call(w, c, CMD_PATCH_STATE, hash_partition_key(cmd->key));
+    worker_call_start(w, c, CMD_PATCH_STATE, hash_partition_key(cmd->key));
 }
