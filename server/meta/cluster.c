@@ -131,7 +131,10 @@ void cluster_provision(struct meta *m, const struct provision_params *params, cl
     c.features = features;
     c.n_features = !params->without_idempotent_sharding;
     nodes_config_encode(&c, &out);
-    meta_cas(m, META_KEY_NODES, 0, buf_slice(&out), 0, provision_nodes_done, p);
+    if (m->ops->provision)
+        m->ops->provision(m, buf_slice(&out), provision_nodes_done, p);
+    else
+        meta_cas(m, META_KEY_NODES, 0, buf_slice(&out), 0, provision_nodes_done, p);
 }
 
 /* ---- join ---- */
@@ -142,6 +145,7 @@ struct join {
     struct join_params p; /* strings owned */
     struct join_result res;
     uint64_t deadline_ns, wait_ns;
+    uint64_t instance;
     uint32_t seen_generation; /* of my name, when first seen; a later one is another process */
     bool seen;
     struct timer timer;
@@ -222,6 +226,8 @@ static int join_new_entry(struct join *j, struct nodes_config *c, struct node_en
 }
 
 static int join_old_entry(struct join *j, struct node_entry *me, struct err *err) {
+    if (j->instance && me->instance == j->instance)
+        return 1; /* an attempt whose outcome was unknown did succeed */
     if (j->seen && me->id.generation > j->seen_generation)
         return err_set(err, RS_EPERM, "another process with the name %s joined the cluster at the same time",
                        j->p.node_name);
@@ -248,8 +254,11 @@ static int join_compute(void *arg, uint32_t version, struct slice current, struc
     me = (struct node_entry *)(uintptr_t)nodes_config_by_name(c, j->p.node_name);
     r = join_check(j, c, me, err);
     r = r < 0 ? r : me ? join_old_entry(j, me, err) : join_new_entry(j, c, &me, err);
-    if (r < 0)
+    if (r > 0)
+        j->res = (struct join_result){me->id, c->fingerprint, me->storage_state};
+    if (r != 0)
         return r;
+    me->instance = j->instance;
     me->roles = j->p.roles;
     me->feature_level = j->p.feature_level;
     set_text(&me->address, j->p.address);
@@ -299,6 +308,7 @@ void cluster_join(struct meta *m, const struct join_params *p, uint64_t deadline
     struct join *j = xnew(struct join);
 
     j->meta = m;
+    j->instance = loop_random_u64(m->loop) | 1;
     j->p = *p;
     j->p.cluster_name = xstrdup(p->cluster_name);
     j->p.node_name = xstrdup(p->node_name);

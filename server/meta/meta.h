@@ -107,6 +107,8 @@ struct meta_cas_req {
 };
 struct meta_ops {
     void (*cas)(struct meta *m, struct meta_cas_req *req);
+    /* found the cluster with its first nodes configuration; NULL: by a CAS like any other. @done: RS_EEXIST it was */
+    void (*provision)(struct meta *m, struct slice nodes_config, meta_cas_fn done, void *arg);
     /* free the provider's part; requests it still holds go through meta_cas_drop() */
     void (*free)(struct meta *m);
 };

@@ -192,6 +192,7 @@ static int parse_node(struct node_entry *e, const json_t *o, struct err *err) {
     r = r < 0 ? r : json_field_str(o, "location", false, &e->location, err);
     r = r < 0 ? r : json_field_str(o, "binary_version", false, &e->binary_version, err);
     r = r < 0 ? r : json_field_u32(o, "feature_level", false, &e->feature_level, err);
+    r = r < 0 ? r : json_field_u64(o, "instance", false, &e->instance, err);
     r = r < 0 ? r : parse_roles(o, &e->roles, err);
     r = r < 0 ? r
               : parse_state(o, "log_server_config", "storage_state", storage_states, ARRAY_SIZE(storage_states),
@@ -302,6 +303,8 @@ static json_t *node_json(const struct node_entry *e) {
     json_put(o, "worker_config", state_json("worker_state", worker_states[e->worker_state]));
     json_put(o, "binary_version", json_text(e->binary_version));
     json_put(o, "feature_level", json_u64(e->feature_level));
+    if (e->instance)
+        json_put(o, "instance", json_u64_str(e->instance));
     return o;
 }
 

@@ -25,7 +25,8 @@ struct node_entry {
     char *ctrl_address; /* NULL: none */
     char *location;     /* "region[.zone]", "" when not set */
     char *binary_version;
-    uint32_t roles; /* ROLE_* */
+    uint32_t roles;    /* ROLE_* */
+    uint64_t instance; /* random, of the process that wrote the current generation: it knows its own write again */
     uint32_t feature_level;
     enum storage_state storage_state;
     enum metadata_server_state metadata_state;

@@ -521,3 +521,7 @@ void raft_status(const struct raft *r, struct raft_status *ret) {
         if (raft_member_eq(r->peers[i].m, r->config.learner))
             ret->learner_match = r->peers[i].match;
 }
+
+uint64_t raft_term_of(const struct raft *r, uint64_t index) {
+    return raft_log_term(&r->log, index);
+}

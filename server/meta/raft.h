@@ -163,3 +163,5 @@ void raft_status(const struct raft *r, struct raft_status *ret);
 struct raft_member raft_best_heir(const struct raft *r);
 /* Whether @m answered within the last election timeout (leader only). */
 bool raft_is_active(const struct raft *r, struct raft_member m);
+/* The term of an entry that is at hand; 0: unknown. */
+uint64_t raft_term_of(const struct raft *r, uint64_t index);

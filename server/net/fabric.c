@@ -320,6 +320,8 @@ void fabric_conn_closed(struct conn *c, const struct err *why) {
 /* ---- sending ---- */
 
 static bool is_local(const struct fabric *f, const struct fabric_dest *d) {
+    if (d->node.id == FABRIC_SELF)
+        return true;
     return d->node.id && d->node.id == f->p.self.id &&
            (d->node.generation == 0 || d->node.generation == f->p.self.generation);
 }
@@ -543,8 +545,12 @@ void fabric_set_self(struct fabric *f, struct node_id self, uint64_t fingerprint
     LIST_FOREACH_SAFE (e, &f->conns) {
         struct conn *c = LIST_ENTRY(e, struct conn, link);
 
-        if (c->peer && c->state == CONN_OPEN)
+        if (c->state != CONN_OPEN)
+            continue;
+        if (c->peer)
             c->drained = true;
+        else
+            conn_queue_raw(c, FRAME_DRAIN, SLICE_NULL); /* the other end dials again and hears who I am */
     }
 }
 

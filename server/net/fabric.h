@@ -91,6 +91,7 @@ struct fabric_message {
     struct bytes *const *parts;
     size_t n_parts;
 };
+#define FABRIC_SELF UINT32_MAX /* this node, also before it knows its id */
 /* To whom. node.id > 0: that node (generation 0: the current one); else whoever answers at @address. */
 struct fabric_dest {
     struct node_id node;

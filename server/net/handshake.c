@@ -146,7 +146,7 @@ static int take_welcome(struct conn *c, struct slice body, struct err *err) {
         return r;
     if (m.protocol != FRAME_PROTOCOL)
         return err_set(err, RS_EUNSUPPORTED, "the peer chose protocol %u", m.protocol);
-    if (c->peer && c->peer->id && m.node != c->peer->id)
+    if (c->peer && c->peer->id && m.node && m.node != c->peer->id) /* 0: it has not joined yet */
         return err_set(err, RS_EPERM, "the node at this address is N%u, not N%u", m.node, c->peer->id);
     if (!is_allowed(c->fabric, c))
         return err_set(err, RS_EPERM, "the certificate's name is not among networking.allowed-peers");
