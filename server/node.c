@@ -172,6 +172,30 @@ static int open_directory(struct node *n, struct err *err) {
     return r;
 }
 
+/* The key that signs requests to deployments, if one is configured. */
+static int load_identity(struct node *n, struct err *err) {
+    const char *path = n->config->invoker.identity_key;
+    uint64_t expiration_s = n->config->invoker.identity_expiration_ns / 1000000000;
+    char pem[16384];
+    size_t len;
+    FILE *f;
+    int r;
+
+    if (!path)
+        return 0;
+    f = fopen(path, "re");
+    if (!f)
+        return err_errno(err, "worker.invoker.request-identity-private-key-pem-file: %s", path);
+    len = fread(pem, 1, sizeof pem, f);
+    (void)fclose(f);
+    r = request_identity_new(slice_of(pem, len), expiration_s ? expiration_s : 1, &n->identity, err);
+    explicit_bzero(pem, sizeof pem);
+    if (r < 0)
+        return err_wrap(err, r, "worker.invoker.request-identity-private-key-pem-file: %s", path);
+    LOG_INFO("requests to deployments are signed", F_STR("key", request_identity_key(n->identity)));
+    return 0;
+}
+
 int node_open(const struct config *config, struct loop *loop, struct node **ret, struct err *err) {
     struct node *n = xnew(struct node);
     int r = check_supported(config, err);
@@ -183,6 +207,8 @@ int node_open(const struct config *config, struct loop *loop, struct node **ret,
     n->pool = exec_new_threads("pool", POOL_THREADS);
     if (r == 0)
         r = load_plugins(n, err);
+    if (r == 0)
+        r = load_identity(n, err);
     if (r == 0)
         r = open_directory(n, err);
     if (r == 0)
@@ -204,6 +230,8 @@ int node_check(const struct config *config, struct loop *loop, struct err *err) 
     n->pool = exec_new_threads("pool", 1);
     if (r == 0)
         r = load_plugins(n, err);
+    if (r == 0)
+        r = load_identity(n, err);
     (void)node_free(n);
     return r;
 }
@@ -314,7 +342,8 @@ static int open_worker(struct node *n, struct err *err) {
         .concurrency = limit_of(c->invoker.concurrent_limit) ? limit_of(c->invoker.concurrent_limit) : UINT32_MAX,
         .message_limit_bytes = c->invoker.message_size_limit,
         .eager_state_limit_bytes = c->invoker.eager_state_limit,
-        .connect_timeout_ns = c->invoker.connect_timeout_ns};
+        .connect_timeout_ns = c->invoker.connect_timeout_ns,
+        .identity = n->identity};
     struct worker_params wp = {.loop = n->loop,
                                .meta = n->meta,
                                .log_node = n->log_node,
@@ -363,7 +392,8 @@ static int open_apis(struct node *n, struct err *err) {
                               .version = API_VERSION,
                               .concurrent_limit = limit_of(c->admin.concurrent_limit),
                               .request_size_limit = c->networking.message_size_limit,
-                              .connect_timeout_ns = c->invoker.connect_timeout_ns};
+                              .connect_timeout_ns = c->invoker.connect_timeout_ns,
+                              .identity = n->identity};
     int r = 0;
 
     advertised_ingress(n);

@@ -3,6 +3,7 @@
 #pragma once
 #include "admin/admin.h"
 #include "ingress/ingress.h"
+#include "invoker/identity.h"
 #include "invoker/invoker.h"
 #include "log/log.h"
 #include "log/log_server.h"
@@ -45,6 +46,7 @@ struct node {
     struct meta *meta;
     struct log_server *log_server;
     struct log_node *log_node;
+    struct request_identity *identity; /* NULL: requests to deployments are not signed */
     struct invoker *invoker;
     struct worker *worker;
     struct ingress *ingress;

@@ -116,6 +116,7 @@ struct node *node_free(struct node *n) {
     if (n->host)
         n->host = host_free(n->host);
     node_marker_done(&n->marker);
+    n->identity = request_identity_free(n->identity);
     if (n->lock_fd >= 0)
         (void)close(n->lock_fd);
     free(n);

@@ -8,6 +8,7 @@
 struct admin;
 struct loop;
 struct meta;
+struct request_identity;
 struct worker;
 
 struct admin_params {
@@ -21,6 +22,7 @@ struct admin_params {
     unsigned concurrent_limit;   /* 0: unlimited; 429 beyond */
     size_t request_size_limit;
     uint64_t connect_timeout_ns;
+    const struct request_identity *identity; /* signs discovery requests; borrowed until closed; may be NULL */
 };
 
 struct admin *admin_new(const struct admin_params *p);

@@ -2,6 +2,7 @@
 /* admin/discover.c : asks a deployment what it offers: GET {base}/discover (service-protocol.md §2). */
 #include "admin/admin_internal.h"
 #include "base/limits.h"
+#include "invoker/identity.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -136,6 +137,20 @@ static void no_transport(void *arg) {
     fail(d, 400, "", "%s", d->message[0] ? d->message : "no transport of this node serves this uri");
 }
 
+static int add_identity(struct admin *a, struct buf *token, struct http_header *h, size_t *n, struct err *err) {
+    int r;
+
+    if (!a->params.identity)
+        return 0;
+    r = request_identity_sign(a->params.identity, SLICE_LIT("/discover"), loop_wall_ns(a->params.loop) / 1000000000,
+                              token, err);
+    if (r == 0) {
+        h[(*n)++] = HTTP_HEADER(REQUEST_IDENTITY_SCHEME_HEADER, SLICE_LIT(REQUEST_IDENTITY_SCHEME));
+        h[(*n)++] = HTTP_HEADER(REQUEST_IDENTITY_TOKEN_HEADER, buf_slice(token));
+    }
+    return r;
+}
+
 void discover_start(struct discovery *d) {
     struct admin *a = d->admin;
     bool tls = strncmp(d->uri, "https:", 6) == 0;
@@ -144,7 +159,7 @@ void discover_start(struct discovery *d) {
     struct http_header h[32] = {HTTP_HEADER("accept", slice_str(accept_types)),
                                 HTTP_HEADER("x-restate-cluster-name", slice_str(a->params.cluster_name))};
     struct http_client_request req;
-    struct buf dial = {0}, path = {0}, authority = {0}, sni = {0};
+    struct buf dial = {0}, path = {0}, authority = {0}, sni = {0}, token = {0};
     size_t host_len;
     size_t n = 2;
     const char *name;
@@ -153,9 +168,11 @@ void discover_start(struct discovery *d) {
     int r = RS_EUNSUPPORTED;
 
     json_object_foreach((json_t *)(uintptr_t)d->headers, name, v) {
-        if (n < ARRAY_SIZE(h) && json_is_string(v))
+        if (n < ARRAY_SIZE(h) - 2 && json_is_string(v))
             h[n++] = (struct http_header){slice_str(name), slice_str(json_string_value(v))};
     }
+    if (t.ops)
+        r = add_identity(a, &token, h, &n, &err);
     buf_put(&authority, host, (size_t)(slash - host));
     buf_putf(&path, "%sdiscover", slash);
     if (path.len > strlen("discover") && slash[strlen(slash) - 1] != '/') {
@@ -182,7 +199,7 @@ void discover_start(struct discovery *d) {
                                        .no_body = true};
     d->http = d->use_http_11 ? DEPLOYMENT_HTTP1 : DEPLOYMENT_HTTP2;
     timer_init(&d->timer, on_timeout, d);
-    if (t.ops)
+    if (r == 0)
         r = http_client_request(a->client, &req, &events, d, &d->stream, &err);
     if (r < 0) {
         (void)snprintf(d->message, sizeof d->message, "%s", err.msg);
@@ -194,4 +211,5 @@ void discover_start(struct discovery *d) {
     buf_done(&path);
     buf_done(&authority);
     buf_done(&sni);
+    buf_done(&token);
 }

@@ -3,6 +3,7 @@
  *
  * Never waits for the response head before sending, never for the end of the request before reading
  * (service-protocol.md §3). Bytes are consumed (the window opens) only when the owner took the effects. */
+#include "invoker/identity.h"
 #include "invoker/invoker_internal.h"
 #include "base/text.h"
 
@@ -431,37 +432,55 @@ static size_t add_headers(struct attempt *a, const struct deployment *d, const c
     return n;
 }
 
+/* The token and its headers. Without a key: nothing. Returns 0 or what request_identity_sign() does. */
+static int add_identity(struct attempt *a, struct slice path, struct buf *token, struct http_header *h, size_t *n,
+                        struct err *err) {
+    const struct request_identity *identity = a->inv->params.identity;
+    int r;
+
+    if (!identity)
+        return 0;
+    r = request_identity_sign(identity, path, loop_wall_ns(a->inv->loop) / 1000000000, token, err);
+    if (r == 0) {
+        h[(*n)++] = HTTP_HEADER(REQUEST_IDENTITY_SCHEME_HEADER, SLICE_LIT(REQUEST_IDENTITY_SCHEME));
+        h[(*n)++] = HTTP_HEADER(REQUEST_IDENTITY_TOKEN_HEADER, buf_slice(token));
+    }
+    return r;
+}
+
 static int open_stream(struct starting *st) {
     struct attempt *a = st->a;
     struct invoker *inv = a->inv;
     const struct deployment *d = st->deployment;
     bool tls = strcmp(d->scheme, "https") == 0;
     struct http_header headers[64];
-    struct buf path = {0}, key = {0};
-    char id_text[INVOCATION_ID_CHARS + 1];
-    struct err err = {0};
-    int r;
-
-    invocation_id_format(&st->in->id, id_text);
-    buf_putf(&path, "%s/invoke/" SLICE_FMT "/" SLICE_FMT, d->path, SLICE_ARG(name_service(a)),
-             SLICE_ARG(name_handler(a)));
-    r = !(tls ? inv->params.https.ops : inv->params.http.ops)
-            ? err_set(&err, RS_EUNSUPPORTED, "no transport serves %s deployments on this node", d->scheme)
-            : http_client_request(inv->client,
-                                  &(struct http_client_request){
-                                      .transport = tls ? inv->params.https : inv->params.http,
+    struct http_client_request req = {.transport = tls ? inv->params.https : inv->params.http,
                                       .uri = d->dial,
                                       .server_name = d->host,
                                       .scheme = slice_str(d->scheme),
                                       .authority = slice_str(d->authority),
                                       .method = SLICE_LIT("POST"),
-                                      .path = buf_slice(&path),
                                       .version = d->http == DEPLOYMENT_HTTP1 ? HTTP_VERSION_1
                                                  : tls                       ? HTTP_VERSION_ALPN
                                                                              : HTTP_VERSION_2,
-                                      .headers = headers,
-                                      .n_headers = add_headers(a, d, id_text, &key, headers, ARRAY_SIZE(headers))},
-                                  &stream_events, a, &a->stream, &err);
+                                      .headers = headers};
+    struct buf path = {0}, key = {0}, token = {0};
+    char id_text[INVOCATION_ID_CHARS + 1];
+    struct err err = {0};
+    size_t n;
+    int r;
+
+    invocation_id_format(&st->in->id, id_text);
+    buf_putf(&path, "%s/invoke/" SLICE_FMT "/" SLICE_FMT, d->path, SLICE_ARG(name_service(a)),
+             SLICE_ARG(name_handler(a)));
+    n = add_headers(a, d, id_text, &key, headers, ARRAY_SIZE(headers) - 2);
+    r = add_identity(a, slice_from(buf_slice(&path), strlen(d->path)), &token, headers, &n, &err);
+    req.path = buf_slice(&path);
+    req.n_headers = n;
+    if (r == 0 && !req.transport.ops)
+        r = err_set(&err, RS_EUNSUPPORTED, "no transport serves %s deployments on this node", d->scheme);
+    if (r == 0)
+        r = http_client_request(inv->client, &req, &stream_events, a, &a->stream, &err);
     if (r == 0)
         (void)http_stream_write(a->stream, first_bytes(st, id_text));
     else {
@@ -470,6 +489,7 @@ static int open_stream(struct starting *st) {
     }
     buf_done(&path);
     buf_done(&key);
+    buf_done(&token);
     return r;
 }
 

@@ -14,6 +14,7 @@
 #include "proto/ids.h"
 
 struct loop;
+struct request_identity;
 struct schema;
 struct invoker;
 struct invocation; /* one invocation that this invoker knows; private */
@@ -63,6 +64,7 @@ struct invoker_params {
     size_t message_limit_bytes, eager_state_limit_bytes;
     bool protocol_v7;
     uint64_t connect_timeout_ns;
+    const struct request_identity *identity; /* signs requests; borrowed until closed; NULL: they are not signed */
 };
 
 struct invoker *invoker_new(const struct invoker_params *p);

@@ -50,6 +50,7 @@ ONLY_IN = [
     (r"nghttp2/|http_parser\.h", {"http"}),
     (r"dlfcn\.h", {"plugin"}),
     (r"jansson\.h", {"plugin", "meta", "control", "admin", "query", "ingress"}),
+    (r"openssl/(?!ssl\.h)", {"invoker"}),
     (r"rocksdb/|lmdb\.h|openssl/ssl\.h", set()),
 ]
 
