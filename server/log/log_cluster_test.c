@@ -3,6 +3,7 @@
  */
 #include "log/log_peers.h"
 #include "log/log_test_util.h"
+#include "log/log_wire.h"
 
 #define MAX_RECORDS 4000u
 
@@ -35,12 +36,67 @@ static void answer_lost(void *arg) {
         r->done(r, &(struct ls_reply){.status = LS_UNKNOWN, .local_tail = 1, .global_tail = 1});
     }
 }
+/* Every request and every answer as the bytes in which the fabric carries them. */
+struct wired {
+    struct ls_req *original;
+};
+static void on_wired(struct ls_req *copy, const struct ls_reply *reply) {
+    struct wired *w = copy->owner;
+    struct ls_req *original = w->original;
+    struct buf out = {0};
+    struct bytes **parts;
+    struct ls_reply back;
+    size_t n;
+
+    log_wire_answer(copy, reply, &out, &parts, &n);
+    for (size_t i = 0; i < n; i++)
+        buf_put_slice(&out, bytes_slice(parts[i]));
+    free(parts);
+    assert_int_equal(log_wire_take_answer(original, buf_slice(&out), &back, NULL), 0);
+    buf_done(&out);
+    if (copy->kind == LS_GET)
+        ls_get_done(CONTAINER_OF(copy, struct ls_get, h));
+    if (copy->kind == LS_DIGEST)
+        free(CONTAINER_OF(copy, struct ls_digest, h)->entries);
+    free(copy);
+    free(w);
+    original->done(original, &back);
+}
+static void by_wire(struct log_server *server, struct ls_req *req) {
+    struct bytes **records = NULL;
+    struct wired *w = xnew(struct wired);
+    struct buf out = {0};
+    struct ls_req *copy;
+
+    log_wire_request(req, &out);
+    if (req->kind == LS_STORE) {
+        const struct ls_store *s = CONTAINER_OF(req, struct ls_store, h);
+
+        for (uint32_t i = 0; i < s->n; i++)
+            buf_put_slice(&out, bytes_slice(s->records[i]));
+    }
+    assert_int_equal(log_wire_take_request(req->kind, buf_slice(&out), &copy, &records, NULL), 0);
+    w->original = req;
+    copy->owner = w;
+    copy->done = on_wired;
+    if (req->kind == LS_STORE) {
+        struct ls_store *s = CONTAINER_OF(copy, struct ls_store, h);
+
+        s->records = records;
+        s->from_sequencer = CONTAINER_OF(req, struct ls_store, h)->from_sequencer;
+    }
+    log_server_submit(server, copy);
+    for (uint32_t i = 0; records && records[i]; i++)
+        (void)bytes_unref(records[i]);
+    free(records);
+    buf_done(&out);
+}
 static void to_server(struct trio *t, uint32_t node, struct ls_req *req) {
     if (t->down[node] || (req->kind == LS_STORE && node_draw(t->n) % 1000000 < t->lose_stores)) {
         list_push_back(&t->lost, &req->link);
         loop_hook_arm(t->n->loop, &t->answer);
     } else {
-        log_server_submit(t->servers[node], req);
+        by_wire(t->servers[node], req);
     }
 }
 static void peers_submit(struct log_peers *p, uint32_t node, struct ls_req *req) {

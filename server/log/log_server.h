@@ -48,6 +48,7 @@ struct ls_req {
     uint64_t loglet_id;
     uint32_t global_tail; /* known to the sender; 0 or 1: nothing */
     void (*done)(struct ls_req *, const struct ls_reply *);
+    void *owner; /* for whoever set done */
     struct list link;
     enum ls_status status;
 };
