@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* admin/admin_internal.h : shared by admin.c (routing), deployments.c, discover.c, services.c, invocations.c and
- * render.c. */
+/* admin/admin_internal.h : shared by admin.c (routing), deployments.c, discover.c, services.c, invocations.c,
+ * openapi.c and render.c. */
 #pragma once
 #include <jansson.h>
 #include "admin/admin.h"
@@ -39,6 +39,8 @@ void admin_method_not_allowed(struct http_request *req, const char *allow);
 json_t *render_service(const struct service *s);
 json_t *render_handler(const struct schema_handler *h);
 json_t *render_deployment(const struct deployment *d, bool full_services);
+/* The OpenAPI document of a service behind the ingress at @ingress_url; pure. */
+json_t *render_openapi(const struct service *s, const char *ingress_url);
 json_t *render_ms(uint64_t ms); /* "1m 30s" */
 /* The JSON object of the body, or NULL after an answer (400, 415, 422). */
 json_t *admin_body(const struct admin_request *r);

@@ -262,7 +262,7 @@ void admin_services(const struct admin_request *r) {
             admin_error(r->req, 404, NULL, "The requested handler '" SLICE_FMT "' does not exist on service '%s'",
                         SLICE_ARG(r->seg[3]), s->name);
     } else if (slice_eq_str(r->seg[2], "openapi") && r->n == 3) {
-        admin_error(r->req, 501, NULL, "the OpenAPI document of a service is not available on this server");
+        admin_json(r->req, 200, NULL, render_openapi(s, r->admin->params.ingress_address));
     } else {
         admin_error(r->req, 404, NULL, "not found");
     }
