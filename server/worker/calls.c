@@ -105,9 +105,10 @@ static int resolve_for(struct partition *p, struct slice raw_id, const struct cm
                        struct cmd_deployment_patch *ret) {
     struct cmd_invocation_body body = {0};
     struct invocation_id id;
+    bool latest = slice_eq_str(wanted->deployment, "latest") || slice_eq_str(wanted->deployment, "Latest");
     int r = invocation_id_from_raw(raw_id, &id, NULL);
 
-    if (r == 0)
+    if (r == 0 && latest)
         r = tables_body(&p->rows, &id, &p->scratch, &body, NULL);
     if (r == RS_EAGAIN)
         return r;
@@ -143,7 +144,12 @@ static int resolved_command(struct partition *p, const struct worker_call *c, st
     return r;
 }
 
-static void propose_resolved(struct partition *p, struct worker_call *c) {
+static void look_later(void *arg) {
+    after_cold(arg, 0, NULL);
+}
+
+/* @first: inside the call that asked, which must not be answered by it. */
+static void propose_resolved(struct partition *p, struct worker_call *c, bool first) {
     struct propose what = {.kind = c->kind, .mode = PROPOSE_SELF, .partition_key = c->partition_key};
     struct buf out = {0};
     int r = resolved_command(p, c, &out);
@@ -153,6 +159,8 @@ static void propose_resolved(struct partition *p, struct worker_call *c) {
         partition_read_cold(p, after_cold, look_again_new(p, c));
     else if (r == 0)
         partition_propose(p, &what);
+    else if (first)
+        loop_post(worker_loop(p->w), look_later, look_again_new(p, c));
     else
         worker_call_answer(p->w, c, &(struct worker_reply){.code = WORKER_FAILED, .message = "not a valid command"});
     buf_done(&out);
@@ -160,23 +168,22 @@ static void propose_resolved(struct partition *p, struct worker_call *c) {
 
 /* ---- proposing ---- */
 
-static void look_later(void *arg) {
-    after_cold(arg, 0, NULL);
-}
-
 static void look_again(struct partition *p, struct worker_call *c) {
     if (c->op == WORKER_OP_OUTPUT)
         look_at_output(p, c);
     else
-        propose_resolved(p, c);
+        propose_resolved(p, c, false);
 }
 
 void partition_call(struct partition *p, struct worker_call *c) {
     struct propose what = {
         .kind = c->kind, .mode = PROPOSE_SELF, .partition_key = c->partition_key, .payload = buf_slice(&c->command)};
 
-    if (c->op == WORKER_OP_OUTPUT || c->op == WORKER_OP_RESUME || c->op == WORKER_OP_RESTART) {
-        /* never answered inside the call that asked */
+    if (c->op == WORKER_OP_RESUME || c->op == WORKER_OP_RESTART) {
+        propose_resolved(p, c, true);
+        return;
+    }
+    if (c->op == WORKER_OP_OUTPUT) { /* never answered inside the call that asked */
         loop_post(worker_loop(p->w), look_later, look_again_new(p, c));
         return;
     }

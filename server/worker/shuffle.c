@@ -218,6 +218,8 @@ static int look_at_row(void *arg, uint64_t seq, uint64_t partition_key, uint16_t
 
     if (s->next == s->head) /* nothing is known: numbers before it do not exist; after a restart it may be any */
         s->head = s->next = s->truncated = seq;
+    if (seq < s->head)
+        return 0; /* confirmed; its truncation is on its way */
     if (seq >= s->head + SHUFFLE_WINDOW)
         return 1;
     for (; s->next <= seq; s->next++) /* those between do not exist */
