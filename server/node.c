@@ -196,6 +196,25 @@ static int load_identity(struct node *n, struct err *err) {
     return 0;
 }
 
+static int request_headers(struct node *n, struct err *err) {
+    const struct cfg_pairs *p = &n->config->invoker.headers;
+
+    if (p->n > ARRAY_SIZE(n->request_headers))
+        return err_set(err, RS_EINVAL, "worker.invoker.additional-request-headers: at most %u headers",
+                       LIMIT_REQUEST_HEADERS);
+    for (size_t i = 0; i < p->n; i++) {
+        char *name = xstrdup(p->names[i]);
+        struct http_header *h = &n->request_headers[n->n_request_headers++];
+
+        for (char *c = name; *c; c++)
+            *c = (char)(*c >= 'A' && *c <= 'Z' ? *c | 0x20 : *c);
+        *h = (struct http_header){slice_str(name), slice_str(p->values[i])};
+        if (!http_header_valid(h))
+            return err_set(err, RS_EINVAL, "worker.invoker.additional-request-headers: '%s' is no HTTP header", name);
+    }
+    return 0;
+}
+
 int node_open(const struct config *config, struct loop *loop, struct node **ret, struct err *err) {
     struct node *n = xnew(struct node);
     int r = check_supported(config, err);
@@ -209,6 +228,8 @@ int node_open(const struct config *config, struct loop *loop, struct node **ret,
         r = load_plugins(n, err);
     if (r == 0)
         r = load_identity(n, err);
+    if (r == 0)
+        r = request_headers(n, err);
     if (r == 0)
         r = open_directory(n, err);
     if (r == 0)
@@ -232,6 +253,8 @@ int node_check(const struct config *config, struct loop *loop, struct err *err) 
         r = load_plugins(n, err);
     if (r == 0)
         r = load_identity(n, err);
+    if (r == 0)
+        r = request_headers(n, err);
     (void)node_free(n);
     return r;
 }
@@ -338,7 +361,8 @@ static int open_worker(struct node *n, struct err *err) {
         .loop = n->loop,
         .http = transport_of(n->plugins.invoker, "tcp"),
         .https = transport_of(n->plugins.invoker, "tls"),
-        .cluster_name = c->cluster_name,
+        .headers = n->request_headers,
+        .n_headers = n->n_request_headers,
         .concurrency = limit_of(c->invoker.concurrent_limit) ? limit_of(c->invoker.concurrent_limit) : UINT32_MAX,
         .message_limit_bytes = c->invoker.message_size_limit,
         .eager_state_limit_bytes = c->invoker.eager_state_limit,
@@ -388,6 +412,8 @@ static int open_apis(struct node *n, struct err *err) {
                               .http = transport_of(n->plugins.invoker, "tcp"),
                               .https = transport_of(n->plugins.invoker, "tls"),
                               .cluster_name = c->cluster_name,
+                              .headers = n->request_headers,
+                              .n_headers = n->n_request_headers,
                               .ingress_address = n->ingress_address,
                               .version = API_VERSION,
                               .concurrent_limit = limit_of(c->admin.concurrent_limit),

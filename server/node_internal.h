@@ -3,6 +3,8 @@
 #pragma once
 #include "admin/admin.h"
 #include "ingress/ingress.h"
+#include "base/limits.h"
+#include "http/headers.h"
 #include "invoker/identity.h"
 #include "invoker/invoker.h"
 #include "log/log.h"
@@ -46,6 +48,8 @@ struct node {
     struct meta *meta;
     struct log_server *log_server;
     struct log_node *log_node;
+    struct http_header request_headers[LIMIT_REQUEST_HEADERS]; /* additional ones, of requests to deployments */
+    size_t n_request_headers;
     struct request_identity *identity; /* NULL: requests to deployments are not signed */
     struct invoker *invoker;
     struct worker *worker;

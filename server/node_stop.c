@@ -117,6 +117,8 @@ struct node *node_free(struct node *n) {
         n->host = host_free(n->host);
     node_marker_done(&n->marker);
     n->identity = request_identity_free(n->identity);
+    for (size_t i = 0; i < n->n_request_headers; i++)
+        free((void *)(uintptr_t)n->request_headers[i].name.data);
     if (n->lock_fd >= 0)
         (void)close(n->lock_fd);
     free(n);

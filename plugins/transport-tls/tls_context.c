@@ -119,9 +119,10 @@ static int load_ca(SSL_CTX *ssl, const char *ca_file, rs_error *err) {
 
     if (!ca_file || strcmp(ca_file, "system") == 0) {
         /* a directory of hashed names is read certificate by certificate when one is needed; parsing the whole bundle
-         * would cost every start and every idle node */
-        if ((hashed_dir(X509_get_default_cert_dir()) ? SSL_CTX_set_default_verify_dir(ssl)
-                                                     : SSL_CTX_set_default_verify_paths(ssl)) != 1)
+         * would cost every start and every idle node. SSL_CERT_FILE names a bundle that is wanted. */
+        int by_hash = !getenv(X509_get_default_cert_file_env()) && hashed_dir(X509_get_default_cert_dir());
+
+        if ((by_hash ? SSL_CTX_set_default_verify_dir(ssl) : SSL_CTX_set_default_verify_paths(ssl)) != 1)
             return refuse("ca-file", "system", err);
         return RS_OK;
     }

@@ -17,6 +17,8 @@ struct admin_params {
     struct worker *worker;
     struct http_transport http, https; /* to discover deployments; ops NULL: scheme not available */
     const char *cluster_name;
+    const struct http_header *headers; /* of discovery requests, at most LIMIT_REQUEST_HEADERS; borrowed until closed */
+    size_t n_headers;
     const char *ingress_address; /* advertised, with a trailing slash */
     const char *version;         /* what GET /version reports: the CLI decides by it */
     unsigned concurrent_limit;   /* 0: unlimited; 429 beyond */

@@ -4,6 +4,7 @@
  * A change is planned against the schema as this node knows it and written with a compare-and-swap; when somebody else
  * was faster it is planned again. The answer is sent when the new schema is durable. */
 #include "admin/admin_internal.h"
+#include "base/limits.h"
 #include "base/text.h"
 #include "proto/ids.h"
 
@@ -212,6 +213,40 @@ static json_t *string_map(const json_t *o, const char *key) {
     return json_is_object(v) ? json_incref(v) : NULL;
 }
 
+/* Additional headers, their names in lower case as they are sent; a new reference. */
+static json_t *header_map(const json_t *o) {
+    json_t *from = json_object_get(o, "additional_headers"), *to, *v;
+    const char *name;
+
+    if (!json_is_object(from))
+        return NULL;
+    to = json_object();
+    json_object_foreach(from, name, v) {
+        char *lower = xstrdup(name);
+
+        for (char *c = lower; *c; c++)
+            *c = (char)(*c >= 'A' && *c <= 'Z' ? *c | 0x20 : *c);
+        (void)json_object_set(to, lower, v);
+        free(lower);
+    }
+    return to;
+}
+
+/* Not a map of what can be sent as header fields. */
+static bool bad_header_map(const json_t *o) {
+    json_t *map = header_map(o), *v;
+    const char *name;
+    bool bad = json_object_size(map) > LIMIT_REQUEST_HEADERS;
+
+    json_object_foreach(map, name, v) {
+        struct http_header h = {slice_str(name), slice_of(json_string_value(v), json_string_length(v))};
+
+        bad = bad || !http_header_valid(&h);
+    }
+    json_decref(map);
+    return bad;
+}
+
 static bool bad_string_map(const json_t *o, const char *key) {
     json_t *map = json_object_get(o, key), *v;
     const char *name;
@@ -242,13 +277,15 @@ static void register_deployment(const struct admin_request *r) {
 
     if (!o)
         return;
-    if (!uri || bad_string_map(o, "additional_headers") || bad_string_map(o, "metadata")) {
+    if (!uri || bad_string_map(o, "additional_headers") || bad_header_map(o) || bad_string_map(o, "metadata")) {
         if (json_object_get(o, "arn"))
             admin_error(r->req, 400, NULL, "AWS Lambda deployments (arn) are not supported by this server");
         else
             admin_error(
                 r->req, 422, NULL,
-                "Failed to deserialize the JSON body: `uri` must be a string, headers and metadata maps of strings");
+                "Failed to deserialize the JSON body: `uri` must be a string, headers a map of at most %u header "
+                "fields, metadata a map of strings",
+                LIMIT_REQUEST_HEADERS);
         json_decref(o);
         return;
     }
@@ -261,7 +298,7 @@ static void register_deployment(const struct admin_request *r) {
     g->admin = r->admin;
     g->req = r->req;
     g->v2 = r->api_version == 2;
-    g->headers = string_map(o, "additional_headers");
+    g->headers = header_map(o);
     g->metadata = string_map(o, "metadata");
     g->use_http_11 = flag(o, "use_http_11", false);
     g->breaking = flag(o, "breaking", false);
@@ -309,6 +346,14 @@ static void update_deployment(const struct admin_request *r, const struct deploy
         json_decref(o);
         return;
     }
+    if (bad_string_map(o, "additional_headers") || bad_header_map(o)) {
+        admin_error(
+            r->req, 422, NULL,
+            "Failed to deserialize the JSON body: `additional_headers` must be a map of at most %u header fields",
+            LIMIT_REQUEST_HEADERS);
+        json_decref(o);
+        return;
+    }
     if (!uri && !json_is_object(json_object_get(o, "additional_headers")) &&
         !json_is_boolean(json_object_get(o, "use_http_11")) && !flag(o, "overwrite", false)) {
         json_decref(o);
@@ -322,8 +367,7 @@ static void update_deployment(const struct admin_request *r, const struct deploy
     g->overwrite = flag(o, "overwrite", false);
     g->dry_run = flag(o, "dry_run", false);
     g->use_http_11 = flag(o, "use_http_11", d->http == DEPLOYMENT_HTTP1);
-    g->headers = json_is_object(json_object_get(o, "additional_headers")) ? string_map(o, "additional_headers")
-                                                                          : string_map(d->json, "additional_headers");
+    g->headers = json_is_object(json_object_get(o, "additional_headers")) ? header_map(o) : header_map(d->json);
     g->metadata = string_map(d->json, "metadata");
     (void)snprintf(g->id, sizeof g->id, "%s", d->id);
     (void)snprintf(g->created_at, sizeof g->created_at, "%s", d->created_at);

@@ -133,8 +133,10 @@ static const struct http_stream_events events = {.head = on_head, .data = on_dat
 
 static void no_transport(void *arg) {
     struct discovery *d = arg;
+    char why[sizeof d->message];
 
-    fail(d, 400, "", "%s", d->message[0] ? d->message : "no transport of this node serves this uri");
+    (void)snprintf(why, sizeof why, "%s", d->message[0] ? d->message : "no transport of this node serves this uri");
+    fail(d, 400, "", "%s", why);
 }
 
 static int add_identity(struct admin *a, struct buf *token, struct http_header *h, size_t *n, struct err *err) {
@@ -156,17 +158,18 @@ void discover_start(struct discovery *d) {
     bool tls = strncmp(d->uri, "https:", 6) == 0;
     const char *host = strstr(d->uri, "://") + 3, *slash = strchr(host, '/');
     struct http_transport t = tls ? a->params.https : a->params.http;
-    struct http_header h[32] = {HTTP_HEADER("accept", slice_str(accept_types)),
-                                HTTP_HEADER("x-restate-cluster-name", slice_str(a->params.cluster_name))};
+    struct http_header h[64] = {HTTP_HEADER("accept", slice_str(accept_types))};
     struct http_client_request req;
     struct buf dial = {0}, path = {0}, authority = {0}, sni = {0}, token = {0};
     size_t host_len;
-    size_t n = 2;
+    size_t n = 1;
     const char *name;
     json_t *v;
     struct err err = {0};
     int r = RS_EUNSUPPORTED;
 
+    for (size_t i = 0; i < a->params.n_headers && n < ARRAY_SIZE(h) - 2; i++)
+        h[n++] = a->params.headers[i];
     json_object_foreach((json_t *)(uintptr_t)d->headers, name, v) {
         if (n < ARRAY_SIZE(h) - 2 && json_is_string(v))
             h[n++] = (struct http_header){slice_str(name), slice_str(json_string_value(v))};

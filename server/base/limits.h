@@ -17,6 +17,7 @@
 #define LIMIT_MESSAGE_BYTES (32u << 20)        /* default of networking.message-size-limit */
 #define LIMIT_METADATA_VALUE_BYTES (16u << 20) /* one metadata value */
 #define LIMIT_HTTP_HEAD_BYTES (64u << 10)      /* request or response head */
+#define LIMIT_REQUEST_HEADERS 32u              /* configured headers of requests to deployments */
 #define LIMIT_APPLY_TURN_NS 2000000u           /* one partition applies at most this long per loop turn */
 
 _Static_assert(LIMIT_RECORD_BYTES > LIMIT_MESSAGE_BYTES, "the largest message must fit a record");

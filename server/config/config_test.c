@@ -278,7 +278,7 @@ static void variables_of_clients_and_proxies_are_not_reported(void **state) {
 static void lists_and_maps_come_from_the_environment_too(void **state) {
     struct run r = {.env = {"RESTATE_METADATA_CLIENT__ADDRESSES=[\"http://n1:5122\",\"http://n2:5122\"]",
                             "RESTATE_DEFAULT_REPLICATION={node: 2}",
-                            "RESTATE_WORKER__INVOKER__ADDITIONAL_REQUEST_HEADERS={x-a=1, x-b=2}",
+                            "RESTATE_WORKER__INVOKER__ADDITIONAL_REQUEST_HEADERS={x-a=1, x-b = \"two words\"}",
                             "RESTATE_ROLES=[worker,admin]", "RESTATE_BIND_ADDRESS=[::1]:7000",
                             "restate_cluster_name=lower", "RESTATE_INGRESS={bind-port: 7001}",
                             "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT=null"}};
@@ -291,7 +291,7 @@ static void lists_and_maps_come_from_the_environment_too(void **state) {
     assert_false(c->partition_replication.all);
     assert_int_equal(c->invoker.headers.n, 2);
     assert_string_equal(c->invoker.headers.names[1], "x-b");
-    assert_string_equal(c->invoker.headers.values[1], "2");
+    assert_string_equal(c->invoker.headers.values[1], "two words");
     assert_int_equal(c->roles, CFG_ROLE_WORKER | CFG_ROLE_ADMIN | CFG_ROLE_HTTP_INGRESS);
     assert_string_equal(c->fabric.bind.v[0], "[::1]:7000");
     assert_string_equal(c->cluster_name, "lower");

@@ -23,16 +23,27 @@ void layer_warn(const struct layer *l, const char *fmt, ...) {
 
 /* ---- values ---- */
 
-/* {k=v}: what YAML reads as a key without a value. Depth is bounded by the parser. */
+/* Without space around it, and without a pair of quotes around that. */
+static struct slice bare(struct slice s) {
+    while (s.len && s.data[0] == ' ')
+        s = slice_from(s, 1);
+    while (s.len && s.data[s.len - 1] == ' ')
+        s.len--;
+    if (s.len >= 2 && (s.data[0] == '"' || s.data[0] == '\'') && s.data[s.len - 1] == s.data[0])
+        s = slice_sub(s, 1, s.len - 2);
+    return s;
+}
+
+/* {k=v}, {k = "v"}: what YAML reads as a key without a value. Depth is bounded by the parser. */
 static void split_equals(struct cfg_tree *t, struct cfg_node *n) {
     for (struct cfg_node *c = n->first; c; c = c->next) {
         const char *eq = n->type == CFG_MAP && c->type == CFG_NULL ? strchr(c->key, '=') : NULL;
 
         if (eq && eq != c->key) {
             c->type = CFG_SCALAR;
-            c->text = arena_str(cfg_arena(t), slice_str(eq + 1));
+            c->text = arena_str(cfg_arena(t), bare(slice_str(eq + 1)));
             c->n = strlen(c->text);
-            c->key = arena_str(cfg_arena(t), slice_of(c->key, (size_t)(eq - c->key)));
+            c->key = arena_str(cfg_arena(t), bare(slice_of(c->key, (size_t)(eq - c->key))));
         }
         split_equals(t, c);
     }

@@ -423,7 +423,8 @@ static size_t add_headers(struct attempt *a, const struct deployment *d, const c
         text_put_percent(key_escaped, name_key(a));
         h[n++] = HTTP_HEADER("x-restate-service-key", buf_slice(key_escaped));
     }
-    h[n++] = HTTP_HEADER("x-restate-cluster-name", slice_str(a->inv->params.cluster_name));
+    for (size_t i = 0; i < a->inv->params.n_headers && n < max; i++)
+        h[n++] = a->inv->params.headers[i];
     json_object_foreach((json_t *)(uintptr_t)d->headers, name, value) {
         if (n < max && json_is_string(value))
             h[n++] =

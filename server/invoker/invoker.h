@@ -59,7 +59,8 @@ struct invoker_owner {
 struct invoker_params {
     struct loop *loop;
     struct http_transport http, https; /* how deployments are dialled; ops NULL: scheme not available */
-    const char *cluster_name;
+    const struct http_header *headers; /* of every request, at most LIMIT_REQUEST_HEADERS; borrowed until closed */
+    size_t n_headers;
     unsigned concurrency; /* attempts at once; others queue */
     size_t message_limit_bytes, eager_state_limit_bytes;
     bool protocol_v7;

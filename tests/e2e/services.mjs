@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The services that the end-to-end tests call. Environment: SDK (module name, found from SDK_HOME), PORT, HTTP1=1.
+// The services that the end-to-end tests call. Environment: SDK (module name, found from SDK_HOME), PORT, HTTP1=1,
+// TLS_KEY and TLS_CERT (files).
+import fs from "node:fs";
 import http from "node:http";
 import http2 from "node:http2";
 import { createRequire } from "node:module";
@@ -56,6 +58,7 @@ const greeter = restate.service({
       return n;
     },
     header: async (ctx, name) => ctx.request().headers.get(name) ?? null,
+    attemptHeader: async (ctx, name) => `${ctx.request().attemptHeaders.get(name) ?? ""}`,
     callCounter: async (ctx, { key, amount }) => ctx.objectClient(counter, key).add(amount),
     callBlock: async (ctx, key) => ctx.objectClient({ name: "Holder" }, key).block(),
     callFailing: async (ctx, message) => {
@@ -199,7 +202,9 @@ const signup = restate.workflow({
 
 const port = Number(process.env.PORT);
 const endpoint = restate.endpoint().bind(counter).bind(greeter).bind(holder).bind(signup);
+const tls = process.env.TLS_KEY && { key: fs.readFileSync(process.env.TLS_KEY), cert: fs.readFileSync(process.env.TLS_CERT) };
 const server = process.env.HTTP1
   ? http.createServer(endpoint.http1Handler())
+  : tls ? http2.createSecureServer(tls, endpoint.http2Handler())
   : http2.createServer(endpoint.http2Handler());
 server.listen(port, "127.0.0.1", () => console.log(`services on ${port}`));

@@ -108,7 +108,6 @@ static void open_worker(struct sim_node *n) {
     struct world *w = n->world;
     struct invoker_params ip = {.loop = w->net->loop,
                                 .http = fake_transport(w->net),
-                                .cluster_name = "sim",
                                 .concurrency = 100,
                                 .message_limit_bytes = 1 << 20,
                                 .eager_state_limit_bytes = 1 << 20,
