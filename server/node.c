@@ -120,19 +120,8 @@ static void open_stores(struct node *n) {
 /* ---- opening ---- */
 
 static int check_supported(const struct config *c, struct err *err) {
-    unsigned needed = CFG_ROLE_WORKER | CFG_ROLE_LOG_SERVER | CFG_ROLE_METADATA_SERVER;
-
-    if ((c->roles & needed) != needed)
-        return err_set(
-            err, RS_EUNSUPPORTED,
-            "roles: this version runs single nodes only; worker, log-server and metadata-server must all be present");
-    if (c->metadata_client.addresses.n > 1)
-        return err_set(err, RS_EUNSUPPORTED,
-                       "metadata-client.addresses: this version runs single nodes only, it cannot join a cluster");
-    if (c->log_replication.copies > 1)
-        return err_set(
-            err, RS_EUNSUPPORTED,
-            "default-replication: this version runs single nodes only, one copy of the log is all there can be");
+    if (!(c->roles & CFG_ROLE_METADATA_SERVER) && c->metadata_client.addresses.n == 0)
+        return err_set(err, RS_EINVAL, "metadata-client.addresses: a node without the role metadata-server needs them");
     return 0;
 }
 
@@ -355,7 +344,6 @@ static unsigned limit_of(uint64_t v) {
 
 static int open_worker(struct node *n, struct err *err) {
     const struct config *c = n->config;
-    struct store *stores[NODE_MAX_DATA_STORES];
     struct partition_table *table = NULL;
     struct invoker_params ip = {
         .loop = n->loop,
@@ -372,12 +360,13 @@ static int open_worker(struct node *n, struct err *err) {
                                .meta = n->meta,
                                .log_node = n->log_node,
                                .self = n->self,
-                               .stores = stores,
+                               .stores = n->data_stores,
                                .n_stores = n->n_data,
                                .schema_defaults = schema_defaults(c),
                                .settings = {.version = RESTATE_SERVER_VERSION,
                                             .cleanup_interval_ns = c->worker.cleanup_interval_ns,
-                                            .trim_delay_ns = c->worker.trim_delay_ns},
+                                            .trim_delay_ns = c->worker.trim_delay_ns,
+                                            .stall_timeout_ns = c->worker.stall_timeout_ns},
                                .ready = on_ready,
                                .arg = n};
     struct bytes *value;
@@ -390,8 +379,12 @@ static int open_worker(struct node *n, struct err *err) {
     if (r < 0)
         return r;
     for (unsigned i = 0; i < n->n_data; i++)
-        stores[i] = n->data[i].store;
+        n->data_stores[i] = n->data[i].store;
     wp.partitions = table;
+    wp.pool = n->pool;
+    wp.fabric = n->fabric;
+    wp.ingress_only = !(c->roles & CFG_ROLE_WORKER);
+    wp.wait_for_placement = node_has_peers(n);
     n->invoker = invoker_new(&ip);
     wp.invoker = n->invoker;
     r = worker_open(&wp, &n->worker, err);
@@ -441,9 +434,13 @@ static void serve(struct node *n) {
 
     if (n->stopping)
         return;
+    n->log_fabric = log_fabric_new(n->fabric, n->loop, n->log_server);
+    lp.peers = log_fabric_peers(n->log_fabric);
     r = log_node_open(&lp, &n->log_node, &err);
     if (r == 0)
         r = open_worker(n, &err);
+    if (r == 0)
+        node_open_control(n);
     if (r == 0)
         r = open_apis(n, &err);
     if (r < 0)
@@ -473,87 +470,31 @@ static void on_log_marked(void *arg, int status, const struct err *err) {
         cluster_set_storage_state(n->meta, n->self, STORAGE_PROVISIONING, STORAGE_READ_WRITE, on_storage_state, n);
 }
 
-static void on_joined(void *arg, int status, const struct join_result *res, const struct err *err) {
-    struct node *n = arg;
+void node_joined(struct node *n) {
     struct log_server_params lp = {.loop = n->loop, .store = n->log_store.store, .pool = n->pool};
     struct err e = {0};
-    int r;
 
-    if (n->stopping)
-        return;
-    if (status < 0) {
-        node_fail(n, "cannot join the cluster", err);
+    if (!(n->config->roles & CFG_ROLE_LOG_SERVER)) {
+        serve(n);
         return;
     }
-    n->self = res->self;
-    n->storage_state = res->storage_state;
-    n->marker.fingerprint = res->fingerprint;
-    n->marker.node_id = res->self.id;
-    n->marker.provisioned = true;
-    r = node_marker_store(n->config->node_dir, &n->marker, &e);
     lp.node_id = n->self.id;
     lp.expect_marker = n->storage_state == STORAGE_READ_WRITE || n->storage_state == STORAGE_READ_ONLY;
-    if (r == 0)
-        r = log_server_open(&lp, &n->log_server, &e);
-    if (r < 0) {
+    if (log_server_open(&lp, &n->log_server, &e) < 0) {
         node_fail(n, "cannot open the log", &e);
         return;
     }
-    LOG_INFO("joined the cluster", F_STR("cluster", n->config->cluster_name), F_U64("node_id", n->self.id),
-             F_U64("generation", n->self.generation));
     if (n->storage_state == STORAGE_PROVISIONING)
         log_server_flush(n->log_server, on_log_marked, n);
     else
         serve(n);
 }
 
-static void join(struct node *n) {
-    const struct config *c = n->config;
-    struct join_params p = {.cluster_name = c->cluster_name,
-                            .node_name = c->node_name,
-                            .address = c->fabric.advertised ? c->fabric.advertised
-                                       : c->fabric.bind.n   ? c->fabric.bind.v[0]
-                                                            : "",
-                            .location = c->location,
-                            .binary_version = RESTATE_SERVER_VERSION,
-                            .roles = c->roles,
-                            .force_node_id = c->force_node_id == CFG_UNSET ? 0 : (uint32_t)c->force_node_id,
-                            .fingerprint = n->marker.fingerprint,
-                            .node_id = n->marker.node_id,
-                            .metadata_auto_join = true};
-
-    cluster_join(n->meta, &p, 0, on_joined, n);
-}
-
-static void on_provisioned(void *arg, int status, bool newly, const struct err *err) {
-    struct node *n = arg;
-
-    if (n->stopping)
-        return;
-    if (status < 0) {
-        node_fail(n, "cannot provision the cluster", err);
-        return;
-    }
-    if (newly)
-        LOG_INFO("provisioned a new cluster", F_STR("cluster", n->config->cluster_name),
-                 F_U64("partitions", n->config->default_num_partitions));
-    join(n);
-}
-
 static void stores_are_open(struct node *n) {
-    struct provision_params p = {.cluster_name = n->config->cluster_name,
-                                 .num_partitions = (uint32_t)n->config->default_num_partitions,
-                                 .log_replication = "1"};
-    struct err err = {0};
-
-    if (!n->failed && !n->stopping && meta_single_open(n->loop, n->meta_store.store, &n->meta, &err) < 0)
-        node_fail(n, "cannot open the metadata", &err);
-    else if (n->failed || n->stopping)
+    if (n->failed || n->stopping)
         node_stop_now(n);
-    else if (n->config->auto_provision && !n->marker.provisioned)
-        cluster_provision(n->meta, &p, on_provisioned, n);
     else
-        join(n);
+        node_enter_cluster(n);
 }
 
 void node_start(struct node *n) {

@@ -2,15 +2,19 @@
 /* node_internal.h : struct node, shared by node.c (from open to serving) and node_stop.c (back again). */
 #pragma once
 #include "admin/admin.h"
+#include "control/control.h"
 #include "ingress/ingress.h"
 #include "base/limits.h"
 #include "http/headers.h"
 #include "invoker/identity.h"
 #include "invoker/invoker.h"
 #include "log/log.h"
+#include "log/log_fabric.h"
 #include "log/log_server.h"
 #include "meta/cluster.h"
 #include "meta/meta.h"
+#include "meta/metadata_client.h"
+#include "meta/metadata_server.h"
 #include "meta/node_marker.h"
 #include "meta/nodes_config.h"
 #include "meta/partition_table.h"
@@ -45,7 +49,13 @@ struct node {
 
     struct node_store log_store, meta_store, data[NODE_MAX_DATA_STORES];
     unsigned n_data;
+    struct store *data_stores[NODE_MAX_DATA_STORES]; /* of @data, as the worker borrows them */
+    struct fabric *fabric;
     struct meta *meta;
+    struct metadata_server *metadata_server; /* NULL: the role is off */
+    struct meta_watch entering, entering2;   /* wait for logs and partition table */
+    bool entered;
+    struct log_fabric *log_fabric;
     struct log_server *log_server;
     struct log_node *log_node;
     struct http_header request_headers[LIMIT_REQUEST_HEADERS]; /* additional ones, of requests to deployments */
@@ -53,12 +63,13 @@ struct node {
     struct request_identity *identity; /* NULL: requests to deployments are not signed */
     struct invoker *invoker;
     struct worker *worker;
+    struct control *control;
     struct ingress *ingress;
     struct admin *admin;
     struct node_id self;
     enum storage_state storage_state;
     uint64_t started_ns;
-    char ingress_address[300];
+    char ingress_address[300], fabric_address[640];
 
     bool stopping, serving;
     unsigned draining;
@@ -66,6 +77,12 @@ struct node {
     struct err failure;
     bool failed;
 };
+
+/* node_cluster.c */
+void node_enter_cluster(struct node *n); /* the stores are open; ends with node_joined() or node_fail() */
+void node_joined(struct node *n);        /* node.c: the node has its id, logs and partition table are known */
+bool node_has_peers(const struct node *n);
+void node_open_control(struct node *n);
 
 void node_stop_now(struct node *n); /* once nothing is being opened any more */
 void node_fail(struct node *n, const char *what, const struct err *err);

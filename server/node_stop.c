@@ -21,6 +21,8 @@ static void close_store(struct node_store *s) {
 }
 
 static void close_stores(struct node *n) {
+    if (n->metadata_server)
+        n->metadata_server = metadata_server_close(n->metadata_server);
     if (n->meta)
         n->meta = meta_free(n->meta);
     for (unsigned i = 0; i < n->n_data; i++)
@@ -34,6 +36,8 @@ static void close_plugins(void *arg) {
 
     if (n->worker)
         n->worker = worker_close(n->worker);
+    if (n->fabric)
+        n->fabric = fabric_free(n->fabric);
     plugin_registry_stop(n->registry, n->loop, stopped, n);
 }
 
@@ -41,6 +45,7 @@ static void on_log_server_closed(void *arg) {
     struct node *n = arg;
 
     n->log_server = NULL;
+    n->log_fabric = log_fabric_free(n->log_fabric);
     close_stores(n);
     loop_post(n->loop, close_plugins, n); /* behind everything that still reports to a partition */
 }
@@ -51,6 +56,8 @@ static void on_invoker_closed(void *arg) {
     n->invoker = NULL;
     if (n->log_node)
         n->log_node = log_node_close(n->log_node);
+    if (n->log_fabric)
+        log_fabric_stop(n->log_fabric);
     if (n->log_server)
         log_server_close(n->log_server, on_log_server_closed, n);
     else
@@ -100,6 +107,12 @@ void node_stop_now(struct node *n) {
         n->draining++;
         admin_drain(n->admin, DRAIN_NS, on_drained, n);
     }
+    if (n->control) {
+        control_leave(n->control);
+        n->control = control_close(n->control);
+    }
+    if (n->metadata_server)
+        metadata_server_step_down(n->metadata_server);
     if (n->worker) /* waiting calls are answered: nothing can finish them here any more */
         worker_stop(n->worker);
     loop_post(n->loop, on_drained, n);

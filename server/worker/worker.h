@@ -51,7 +51,7 @@ struct worker_params {
     struct meta *meta;
     struct log_node *log_node;
     struct node_id self;
-    struct store *const *stores; /* data stores; partition p lives in store p mod n_stores */
+    struct store *const *stores; /* data stores; partition p lives in store p mod n_stores; borrowed */
     unsigned n_stores;
     const struct partition_table *partitions; /* borrowed for the call */
     struct invoker *invoker;                  /* borrowed; closed after the worker */

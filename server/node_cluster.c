@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* node_cluster.c : this node among others: the fabric, metadata, provisioning, joining, control (spec cluster.md §2.2).
+ *
+ *     fabric listens -> metadata client and server -> provision, if asked to -> join -> wait for logs and partition
+ * table
+ *     -> node_joined() */
+#include "node_internal.h"
+#include "base/address.h"
+#include "base/logging.h"
+#include "loop/loop.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#ifndef RESTATE_SERVER_VERSION
+#define RESTATE_SERVER_VERSION "0.0.0"
+#endif
+
+/* ---- fabric ---- */
+
+static struct fabric_transport fabric_transport(void *arg, const char *scheme) {
+    struct node *n = arg;
+    const struct plugin_instance *pi = transports_find(n->plugins.fabric, scheme);
+
+    return pi ? (struct fabric_transport){pi->transport, pi->self, (pi->caps & RS_TRANSPORT_PEER_AUTH) != 0}
+              : (struct fabric_transport){0};
+}
+
+static int resolve(void *arg, uint32_t id, struct node_id *ret, const char **address) {
+    struct node *n = arg;
+
+    return n->meta ? metadata_client_resolve(n->meta, id, ret, address) : RS_ENOENT;
+}
+
+static void versions(void *arg, uint32_t ret[N_VERSIONS]) {
+    struct node *n = arg;
+
+    if (n->meta)
+        metadata_client_versions(n->meta, ret);
+}
+
+static void seen(void *arg, struct node_id peer, const uint32_t v[N_VERSIONS]) {
+    struct node *n = arg;
+
+    (void)peer;
+    if (n->meta)
+        metadata_client_seen(n->meta, v);
+}
+
+static void preempted(void *arg, struct node_id newer) {
+    struct node *n = arg;
+    struct err err;
+
+    (void)err_set(&err, RS_EPERM, "generation %u of this node was started elsewhere", newer.generation);
+    node_fail(n, "this process was replaced", &err);
+}
+
+static void derive_address(struct node *n) {
+    const struct cfg_listen *l = &n->config->fabric;
+    const char *host;
+    struct address a;
+    char bound[600];
+
+    if (l->advertised) {
+        (void)snprintf(n->fabric_address, sizeof n->fabric_address, "%s", l->advertised);
+        return;
+    }
+    if (fabric_uri(n->fabric, 0, bound, sizeof bound) < 0 || address_parse(bound, &a, NULL) < 0)
+        return;
+    host = l->advertised_host ? l->advertised_host : a.host;
+    if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
+        host = "127.0.0.1";
+    if (strcmp(a.scheme, "unix") == 0)
+        (void)snprintf(n->fabric_address, sizeof n->fabric_address, "%s", bound);
+    else
+        (void)snprintf(n->fabric_address, sizeof n->fabric_address, "%s://%s:%u/",
+                       strcmp(a.scheme, "tls") == 0 ? "https" : "http", host, a.port);
+}
+
+static int listen_fabric(struct node *n, struct err *err) {
+    const struct cfg_listen *l = &n->config->fabric;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < l->bind.n; i++) {
+        struct fabric_transport t;
+        struct address a;
+        char uri[640];
+
+        r = address_parse(l->bind.v[i], &a, err);
+        if (r < 0)
+            break;
+        t = fabric_transport(n, a.scheme);
+        if (!t.ops)
+            return err_set(err, RS_EUNSUPPORTED, "bind-address: no transport serves the scheme '%s' of '%s'", a.scheme,
+                           l->bind.v[i]);
+        r = fabric_listen(n->fabric, t, address_uri(&a, uri, sizeof uri), err);
+        if (r < 0 && l->mode == LISTEN_ALL && i > 0 && strncmp(l->bind.v[i], "unix:", 5) == 0) {
+            LOG_WARN_ERR(err, "no unix socket", F_STR("api", "fabric"));
+            r = 0;
+        } else if (r < 0) {
+            return err_wrap(err, r, "fabric: cannot listen on %s", l->bind.v[i]);
+        }
+    }
+    return r;
+}
+
+static int open_fabric(struct node *n, struct err *err) {
+    const struct config *c = n->config;
+    const char **peers = xcalloc(c->networking.allowed_peers.n + 1, sizeof *peers);
+    struct fabric_params p = {.loop = n->loop,
+                              .cluster_name = c->cluster_name,
+                              .fingerprint = n->marker.fingerprint,
+                              .allowed_peers = peers,
+                              .transport = fabric_transport,
+                              .resolve = resolve,
+                              .versions = versions,
+                              .seen = seen,
+                              .preempted = preempted,
+                              .arg = n};
+    int r;
+
+    for (size_t i = 0; i < c->networking.allowed_peers.n; i++)
+        peers[i] = c->networking.allowed_peers.v[i];
+    n->fabric = fabric_new(&p);
+    free(peers);
+    r = listen_fabric(n, err);
+    if (r == 0)
+        derive_address(n);
+    return r;
+}
+
+/* ---- metadata ---- */
+
+static void metadata_changed(void *arg, const char *key, uint32_t version, struct bytes *value) {
+    struct node *n = arg;
+
+    metadata_client_changed(n->meta, key, version, value);
+}
+
+static const char *member_address(void *arg, uint32_t id) {
+    struct node_id ignored;
+    const char *text;
+
+    return resolve(arg, id, &ignored, &text) < 0 ? NULL : text;
+}
+
+static uint32_t member_ids(void *arg, uint32_t *ret, uint32_t max) {
+    struct node *n = arg;
+
+    return metadata_client_members(n->meta, ret, max);
+}
+
+static int open_metadata(struct node *n, struct err *err) {
+    const struct config *c = n->config;
+    struct metadata_client_params cp = {.loop = n->loop,
+                                        .fabric = n->fabric,
+                                        .cluster_name = c->cluster_name,
+                                        .addresses = c->metadata_client.addresses.v,
+                                        .n_addresses = c->metadata_client.addresses.n,
+                                        .has_server = (c->roles & CFG_ROLE_METADATA_SERVER) != 0};
+    struct metadata_server_params sp = {.loop = n->loop,
+                                        .store = n->meta_store.store,
+                                        .fabric = n->fabric,
+                                        .cluster_name = c->cluster_name,
+                                        .node_name = c->node_name,
+                                        .node_id = n->marker.node_id,
+                                        .first_id = c->force_node_id == CFG_UNSET ? 0 : (uint32_t)c->force_node_id,
+                                        .auto_join = c->metadata_server.auto_join,
+                                        .tick_ns = c->metadata_server.tick_ns,
+                                        .election_ticks = (unsigned)c->metadata_server.election_tick,
+                                        .heartbeat_ticks = (unsigned)c->metadata_server.heartbeat_tick,
+                                        .snapshot_entries = c->metadata_server.log_trim_threshold,
+                                        .changed = metadata_changed,
+                                        .address = member_address,
+                                        .members = member_ids,
+                                        .arg = n};
+
+    n->meta = metadata_client_open(&cp);
+    return cp.has_server ? metadata_server_open(&sp, &n->metadata_server, err) : 0;
+}
+
+/* ---- joining ---- */
+
+static void enter(struct node *n) {
+    if (n->entered || n->stopping || !meta_version(n->meta, META_KEY_LOGS) ||
+        !meta_version(n->meta, META_KEY_PARTITIONS))
+        return;
+    n->entered = true;
+    node_joined(n);
+}
+
+static void on_metadata(void *arg, const char *key, uint32_t version, struct bytes *value) {
+    struct node *n = arg;
+
+    (void)version;
+    (void)value;
+    if (strcmp(key, META_KEY_LOGS) == 0 || strcmp(key, META_KEY_PARTITIONS) == 0)
+        enter(n);
+}
+
+static void on_joined(void *arg, int status, const struct join_result *res, const struct err *err) {
+    struct node *n = arg;
+    struct err e = {0};
+    int r;
+
+    if (n->stopping)
+        return;
+    if (status < 0) {
+        node_fail(n, "cannot join the cluster", err);
+        return;
+    }
+    n->self = res->self;
+    n->storage_state = res->storage_state;
+    n->marker.fingerprint = res->fingerprint;
+    n->marker.node_id = res->self.id;
+    n->marker.provisioned = true;
+    r = node_marker_store(n->config->node_dir, &n->marker, &e);
+    if (r < 0) {
+        node_fail(n, "cannot write the marker of the directory", &e);
+        return;
+    }
+    fabric_set_self(n->fabric, n->self, res->fingerprint);
+    metadata_client_set_self(n->meta, n->self, res->fingerprint);
+    if (n->metadata_server)
+        metadata_server_joined(n->metadata_server, n->self.id, res->fingerprint);
+    LOG_INFO("joined the cluster", F_STR("cluster", n->config->cluster_name), F_U64("node_id", n->self.id),
+             F_U64("generation", n->self.generation));
+    n->entering = n->entering2 = (struct meta_watch){.changed = on_metadata, .arg = n};
+    meta_watch(n->meta, &n->entering, META_KEY_LOGS);
+    meta_watch(n->meta, &n->entering2, META_KEY_PARTITIONS);
+    enter(n);
+}
+
+static void join(struct node *n) {
+    const struct config *c = n->config;
+    struct join_params p = {.cluster_name = c->cluster_name,
+                            .node_name = c->node_name,
+                            .address = n->fabric_address,
+                            .location = c->location,
+                            .binary_version = RESTATE_SERVER_VERSION,
+                            .roles = c->roles,
+                            .force_node_id = c->force_node_id == CFG_UNSET ? 0 : (uint32_t)c->force_node_id,
+                            .fingerprint = n->marker.fingerprint,
+                            .node_id = n->marker.node_id,
+                            .metadata_auto_join = c->metadata_server.auto_join};
+
+    cluster_join(n->meta, &p, loop_now_ns(n->loop) + c->initialization_timeout_ns, on_joined, n);
+}
+
+static void on_provisioned(void *arg, int status, bool newly, const struct err *err) {
+    struct node *n = arg;
+
+    if (n->stopping)
+        return;
+    if (status < 0) {
+        node_fail(n, "cannot provision the cluster", err);
+        return;
+    }
+    if (newly)
+        LOG_INFO("provisioned a new cluster", F_STR("cluster", n->config->cluster_name),
+                 F_U64("partitions", n->config->default_num_partitions));
+    join(n);
+}
+
+static void replication_text(const struct cfg_replication *r, char text[32], const char *otherwise) {
+    if (r->copies)
+        (void)snprintf(text, 32, "{node: %u}", r->copies);
+    else
+        (void)snprintf(text, 32, "%s", otherwise);
+}
+
+static void provision(struct node *n) {
+    const struct config *c = n->config;
+    char logs[32], partitions[32];
+    struct provision_params p = {.cluster_name = c->cluster_name,
+                                 .num_partitions = (uint32_t)c->default_num_partitions,
+                                 .log_replication = logs,
+                                 .partition_replication = partitions};
+
+    replication_text(&c->log_replication, logs, "1");
+    replication_text(&c->partition_replication, partitions, "everywhere");
+    cluster_provision(n->meta, &p, on_provisioned, n);
+}
+
+void node_enter_cluster(struct node *n) {
+    struct err err = {0};
+    int r = open_fabric(n, &err);
+
+    if (r == 0)
+        r = open_metadata(n, &err);
+    if (r < 0)
+        node_fail(n, "cannot start", &err);
+    else if (n->config->auto_provision && !n->marker.provisioned && n->metadata_server)
+        provision(n);
+    else
+        join(n);
+}
+
+/* ---- control ---- */
+
+static const struct nodes_config *nodes(void *arg) {
+    struct node *n = arg;
+
+    return metadata_client_nodes(n->meta);
+}
+
+/* How many nodes run partitions: a lone one does not wait to be told. */
+bool node_has_peers(const struct node *n) {
+    const struct nodes_config *c = metadata_client_nodes(n->meta);
+    unsigned workers = 0;
+
+    for (size_t i = 0; c && i < c->n_nodes; i++)
+        workers += !c->nodes[i].tombstone && (c->nodes[i].roles & ROLE_WORKER);
+    return workers > 1;
+}
+
+static void on_worker_active(void *arg, int status, uint32_t version, const struct err *err) {
+    (void)arg;
+    (void)version;
+    if (status < 0 && status != RS_EPERM)
+        LOG_WARN_ERR(err, "the worker state was not written");
+}
+
+void node_open_control(struct node *n) {
+    const struct config *c = n->config;
+    struct control_params p = {.loop = n->loop,
+                               .fabric = n->fabric,
+                               .meta = n->meta,
+                               .worker = n->worker,
+                               .nodes = nodes,
+                               .arg = n,
+                               .self = n->self,
+                               .tick_ns = c->gossip.tick_ns,
+                               .replace_delay_ns = c->replica_replace_delay_ns,
+                               .fd = {(uint32_t)c->gossip.failure_threshold,
+                                      (uint32_t)(c->gossip.suspect_interval_ns / c->gossip.tick_ns),
+                                      (uint32_t)c->gossip.loneliness_threshold},
+                               .gossip_peers = (unsigned)c->gossip.num_peers};
+
+    n->control = control_open(&p);
+    if (c->roles & CFG_ROLE_WORKER)
+        cluster_set_worker_active(n->meta, n->self, on_worker_active, n);
+}
