@@ -95,6 +95,8 @@ static int convert_dir(struct conversion *c, unsigned i, struct err *err) {
         }
     } else {
         tables[n++] = c->kind == STORE_LOG ? "log" : "meta";
+        if (c->kind == STORE_META)
+            tables[n++] = "raft";
     }
     if (r == 0)
         r = convert_store(&(struct convert_side){c->from->storage, c->from->self, dir},
@@ -129,24 +131,23 @@ static int count_partitions(struct conversion *c, struct err *err) {
                              .durability = RS_STORE_SYNC};
     struct partition_table *table = NULL;
     struct store *store = NULL;
-    struct meta *meta = NULL;
-    struct bytes *value;
-    uint32_t version;
+    const struct kv_value *value = NULL;
+    struct kv kv = {0};
     int r;
 
     (void)snprintf(dir, sizeof dir, "%s/meta",
                    c->config->storage.dir[STORE_META] ? c->config->storage.dir[STORE_META] : c->config->node_dir);
     r = store_open(&p, &store, err);
     if (r == 0)
-        r = meta_single_open(c->loop, store, &meta, err);
-    if (r == 0 && (r = meta_get(meta, META_KEY_PARTITIONS, &version, &value)) < 0)
-        r = err_set(err, r, "the metadata in %s has no partition table", dir);
+        r = metadata_stored(store, &kv, err);
+    if (r == 0 && !(value = kv_find(&kv, META_KEY_PARTITIONS)))
+        r = err_set(err, RS_ENOENT, "the metadata in %s has no partition table", dir);
     if (r == 0)
-        r = partition_table_parse(bytes_slice(value), &table, err);
+        r = partition_table_parse(bytes_slice(value->value), &table, err);
     if (r == 0)
         c->partitions = table->n;
     (void)partition_table_free(table);
-    (void)meta_free(meta);
+    kv_done(&kv);
     if (store)
         (void)store_close(store);
     (void)exec_free(writer);

@@ -421,7 +421,7 @@ void metadata_server_status(const struct metadata_server *s, struct metadata_ser
 /* ---- opening ---- */
 
 struct legacy {
-    struct metadata_server *s;
+    struct kv *kv;
     struct err *err;
     unsigned n;
 };
@@ -438,26 +438,53 @@ static int legacy_row(void *arg, struct slice key, struct slice value) {
     memcpy(name, key.data + 1, key.len - 1);
     name[key.len - 1] = 0;
     b = bytes_copy(slice_of(value.data + 5, value.len - 9));
-    kv_set(&l->s->kv, name, get_u32le(value.data + 1), b, 1);
+    kv_set(l->kv, name, get_u32le(value.data + 1), b, 1);
     (void)bytes_unref(b);
     l->n++;
     return 0;
 }
 
-static int adopt_legacy(struct metadata_server *s, struct err *err) {
-    struct legacy l = {s, err, 0};
+static int read_legacy(struct store *store, struct kv *kv, unsigned *ret_n, struct err *err) {
+    struct legacy l = {kv, err, 0};
     struct store_table *t;
     struct store_view *view = NULL;
+    int r = store_table_open(store, "meta", &t, err);
+
+    r = r < 0 ? r : store_view_new(store, &view, err);
+    r = r < 0 ? r : store_view_scan(view, t, SLICE_LIT("k"), SLICE_LIT("l"), false, legacy_row, &l, err);
+    if (view)
+        (void)store_view_free(view);
+    *ret_n = l.n;
+    return r;
+}
+
+int metadata_stored(struct store *store, struct kv *ret, struct err *err) {
+    struct raft_loaded l = {0};
+    struct store_table *t;
+    unsigned n;
+    int r = store_table_open(store, "raft", &t, err);
+
+    *ret = (struct kv){0};
+    r = r < 0 ? r : raft_store_load(store, t, &l, err);
+    if (r == 0 && !l.snapshot)
+        r = read_legacy(store, ret, &n, err);
+    else if (r == 0)
+        r = kv_restore(ret, bytes_slice(l.snapshot->data), err);
+    for (size_t i = 0; r == 0 && i < l.n && l.entries[i].index <= l.hard.commit; i++)
+        if (l.entries[i].kind == RAFT_DATA)
+            (void)kv_apply(ret, bytes_slice(l.entries[i].data), l.entries[i].index);
+    raft_loaded_done(&l);
+    return r;
+}
+
+static int adopt_legacy(struct metadata_server *s, struct err *err) {
     const struct kv_value *v;
     _cleanup_(nodes_config_freep) struct nodes_config *c = NULL;
     const struct node_entry *me;
     struct store_batch *b;
-    int r = store_table_open(s->p.store, "meta", &t, err);
+    unsigned n = 0;
+    int r = read_legacy(s->p.store, &s->kv, &n, err);
 
-    r = r < 0 ? r : store_view_new(s->p.store, &view, err);
-    r = r < 0 ? r : store_view_scan(view, t, SLICE_LIT("k"), SLICE_LIT("l"), false, legacy_row, &l, err);
-    if (view)
-        (void)store_view_free(view);
     v = kv_find(&s->kv, META_KEY_NODES);
     if (r < 0 || !v)
         return r;
@@ -469,7 +496,7 @@ static int adopt_legacy(struct metadata_server *s, struct err *err) {
     b = store_batch_new();
     r = found_group(s, b, err);
     store_commit(s->p.store, b, NULL, NULL);
-    LOG_INFO("the metadata of a lone node was taken over", F_U64("values", l.n));
+    LOG_INFO("the metadata of a lone node was taken over", F_U64("values", n));
     return r;
 }
 

@@ -70,3 +70,8 @@ struct metadata_server_status {
     uint64_t snapshot_bytes;
 };
 void metadata_server_status(const struct metadata_server *s, struct metadata_server_status *ret);
+
+/* metadata_stored() - what a stopped node's `meta` store holds, as far as it knows it to be committed; blocking, for
+ * tools.
+ * @ret is the caller's, kv_done(). RS_ECORRUPT. */
+int metadata_stored(struct store *store, struct kv *ret, struct err *err) RS_WARN_UNUSED;
