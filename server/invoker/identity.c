@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "invoker/identity.h"
+#include <inttypes.h>
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -113,8 +114,8 @@ int request_identity_sign(const struct request_identity *id, struct slice path, 
 
     buf_put_str(&claims, "{\"aud\":");
     put_json_text(&claims, path);
-    buf_putf(&claims, ",\"exp\":%llu,\"iat\":%llu,\"nbf\":%llu}", (unsigned long long)(now_s + id->expiration_s),
-             (unsigned long long)now_s, (unsigned long long)(now_s > id->expiration_s ? now_s - id->expiration_s : 0));
+    buf_putf(&claims, ",\"exp\":%" PRIu64 ",\"iat\":%" PRIu64 ",\"nbf\":%" PRIu64 "}", now_s + id->expiration_s, now_s,
+             now_s > id->expiration_s ? now_s - id->expiration_s : 0);
     buf_put_slice(ret, buf_slice(&id->head));
     put_base64(ret, buf_slice(&claims));
     ok = ctx && EVP_DigestSignInit(ctx, NULL, NULL, NULL, id->key) == 1 &&

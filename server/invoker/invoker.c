@@ -122,13 +122,16 @@ void invoker_set_schema(struct invoker *inv, struct schema *s) {
     inv->schema = s;
 }
 
-void invoker_invoke(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id) {
+void invoker_invoke(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id, uint64_t start_lsn) {
     struct invocation *in = find(inv, id);
 
     /* A new leader's scan and the log may both name it. What runs must not be started over: its effects are on their
-     * way. */
-    if (in)
+     * way. But a scan may also start what has just suspended, the record of which is still under way: that run is void
+     * when the next one begins. */
+    if (in && (!in->start_lsn || start_lsn <= in->start_lsn))
         return;
+    if (in)
+        abort_one(in);
     in = xnew(struct invocation);
     in->inv = inv;
     in->owner = o;

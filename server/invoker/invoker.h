@@ -74,8 +74,10 @@ void invoker_close(struct invoker *inv, void (*done)(void *arg), void *arg);
 /* The schema attempts use from now on; takes a reference. */
 void invoker_set_schema(struct invoker *inv, struct schema *s);
 
-/* invoker_invoke() - start (or, after a suspension, start again) an invocation; one that is known is left alone. */
-void invoker_invoke(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
+/* invoker_invoke() - start (or, after a suspension, start again) an invocation.
+ * @start_lsn: of this run; 0: not known, it comes from a scan. A known invocation is left alone, unless what runs is an
+ * older run of it: then that is cut off, its effects count no more. */
+void invoker_invoke(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id, uint64_t start_lsn);
 /* invoker_abort() - cut the attempt, forget the invocation. Unknown ids: nothing. */
 void invoker_abort(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
 void invoker_abort_all(struct invoker *inv, struct invoker_owner *o); /* lost leadership */

@@ -2,6 +2,7 @@
 /* Elections, what followers do, and the hand-over of work to the owner. */
 #include "meta/raft.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include "meta/raft_internal.h"
@@ -351,13 +352,17 @@ void raft_tick(struct raft *r) {
 
 /* ---- ready ---- */
 
+static bool hard_same(const struct raft_hard *a, const struct raft_hard *b) {
+    return a->term == b->term && a->commit == b->commit && raft_member_eq(a->vote, b->vote);
+}
+
 bool raft_ready(struct raft *r, struct raft_ready *ret) {
     struct raft_ready rd = {0};
     uint64_t last = raft_log_last(&r->log);
 
     if (r->busy)
         return false;
-    if (memcmp(&r->hard, &r->stored, sizeof r->hard) != 0) {
+    if (!hard_same(&r->hard, &r->stored)) {
         rd.has_hard = true;
         rd.hard = r->stored = r->hard;
     }
@@ -445,8 +450,7 @@ static int check_stored(const struct raft_params *p, struct err *err) {
 
     for (size_t i = 0; i < p->n; i++) {
         if (p->entries[i].index != base + 1 + i || p->entries[i].term < term)
-            return err_set(err, RS_ECORRUPT, "the metadata log has a gap at entry %llu",
-                           (unsigned long long)(base + 1 + i));
+            return err_set(err, RS_ECORRUPT, "the metadata log has a gap at entry %" PRIu64, base + 1 + i);
         term = p->entries[i].term;
     }
     if (p->hard.commit > base + p->n || p->hard.term < term)

@@ -65,7 +65,7 @@ static void run_action(struct partition *p, const struct sm_action *a) {
 
     switch (a->type) {
     case SM_ACTION_INVOKE:
-        invoker_invoke(inv, &p->owner, &a->id);
+        invoker_invoke(inv, &p->owner, &a->id, a->lsn);
         break;
     case SM_ACTION_ABORT:
         invoker_abort(inv, &p->owner, &a->id);
@@ -279,7 +279,7 @@ void partition_init_leader(struct partition *p) {
 static int invoke_again(void *arg, const struct invocation_id *id) {
     struct partition *p = arg;
 
-    invoker_invoke(worker_invoker(p->w), &p->owner, id);
+    invoker_invoke(worker_invoker(p->w), &p->owner, id, 0);
     return 0;
 }
 

@@ -75,7 +75,6 @@ struct sm_action {
     struct invocation_id id;
     uint8_t request_id[16];
     union {
-        struct cmd_target target; /* INVOKE */
         struct {
             uint32_t command_index;
             uint32_t entry_index;
@@ -87,7 +86,7 @@ struct sm_action {
             bool run_completion;  /* of a ProposeRunCompletion of the running attempt (V7: acknowledge instead) */
         } forward;
         uint64_t seq;
-        uint64_t lsn;
+        uint64_t lsn; /* INVOKE: the start_lsn of this run; CHECKSUM */
         struct sm_timer timer;
         struct {
             struct cmd_result result; /* a value, a failure (404 not found, 409, 470 not ready ...), or void */

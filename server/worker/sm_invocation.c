@@ -105,12 +105,6 @@ void inv_flush(struct apply *ap) {
 }
 
 int inv_invoke(struct apply *ap, struct inv *inv) {
-    const struct cmd_target *t;
-    struct sm_action *a;
-    int r = inv_body(ap, inv);
-
-    if (r < 0)
-        return r;
     inv_touch(ap, inv);
     inv->h.status = INV_INVOKED;
     inv->h.start_lsn = ap->lsn;
@@ -118,15 +112,7 @@ int inv_invoke(struct apply *ap, struct inv *inv) {
     inv->future_changed = false;
     if (!inv->h.running_ms)
         inv->h.running_ms = inv->h.modified_ms;
-    t = inv->body.target;
-    a = act(ap, SM_ACTION_INVOKE, &inv->id);
-    a->target = (struct cmd_target){
-        .type = t->type,
-        .service = act_keep(ap, t->service),
-        .key = act_keep(ap, t->key),
-        .handler = act_keep(ap, t->handler),
-        .scope = act_keep(ap, t->scope),
-    };
+    act(ap, SM_ACTION_INVOKE, &inv->id)->lsn = ap->lsn;
     return 0;
 }
 

@@ -129,6 +129,7 @@ struct op {
     bool failed;
     uint64_t value;
     bool ask_again; /* once more with the same key, after the result */
+    bool paused;    /* an operator's pause was sent, and no resume of it has been answered */
 };
 
 struct clients {
@@ -229,22 +230,46 @@ static bool all_done(const struct clients *c) {
 
 /* ---- an operator who does not wait for answers: pause and resume of what runs, one right behind the other ---- */
 
-static void on_operator(struct worker_call *c, const struct worker_reply *r) {
-    free(c);
+struct order { /* of the operator */
+    struct worker_call call;
+    struct op *op;
+    bool resume;
+};
+
+static void on_order(struct worker_call *call, const struct worker_reply *r) {
+    struct order *o = CONTAINER_OF(call, struct order, call);
+
+    if (o->resume && r->code != WORKER_SHUTDOWN && r->code != WORKER_LOST_LEADERSHIP && r->code != WORKER_FAILED)
+        o->op->paused = false;
+    free(o);
+}
+
+static void resume(struct world *w, struct op *op) {
+    struct order *o = xnew(struct order);
+
+    *o = (struct order){.call.done = on_order, .op = op, .resume = true};
+    worker_call_resume(w->node->worker, &o->call, &op->id, SLICE_NULL);
 }
 
 static void operate(struct world *w, struct clients *c) {
     struct op *op = &c->ops[rng_below(&w->rng, OPS)];
-    struct worker_call *pause, *resume;
+    struct order *pause;
 
     if (!op->waiting || !w->node->worker)
         return;
     TRACE(w, "operator pauses and resumes op %u", op->n);
-    pause = xnew(struct worker_call);
-    resume = xnew(struct worker_call);
-    pause->done = resume->done = on_operator;
-    worker_call_pause(w->node->worker, pause, &op->id);
-    worker_call_resume(w->node->worker, resume, &op->id, SLICE_NULL);
+    op->paused = true;
+    pause = xnew(struct order);
+    *pause = (struct order){.call.done = on_order, .op = op};
+    worker_call_pause(w->node->worker, &pause->call, &op->id);
+    resume(w, op);
+}
+
+/* A crash may have swallowed a resume whose pause was stored: a patient operator sends it again. */
+static void resume_all(struct world *w, struct clients *c) {
+    for (unsigned i = 0; i < OPS; i++)
+        if (c->ops[i].paused && !c->ops[i].done)
+            resume(w, &c->ops[i]);
 }
 
 /* ---- incarnations ---- */
@@ -388,6 +413,8 @@ static void heal(struct world *w, struct clients *c) {
     w->healed = true;
     sim_disk_cold(w->disk, 0);
     TRACE(w, "healed");
+    (void)run_until(w, c, all_done, w->net->now_ns + HEAL_LIMIT_NS / 2);
+    resume_all(w, c);
     if (!run_until(w, c, all_done, w->net->now_ns + HEAL_LIMIT_NS)) {
         for (unsigned i = 0; i < OPS; i++)
             if (!c->ops[i].done)
