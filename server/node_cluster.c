@@ -321,6 +321,10 @@ static void on_worker_active(void *arg, int status, uint32_t version, const stru
         LOG_WARN_ERR(err, "the worker state was not written");
 }
 
+static bool log_server_may_answer(void *arg, uint32_t id) {
+    return control_may_answer(arg, id);
+}
+
 void node_open_control(struct node *n) {
     const struct config *c = n->config;
     struct control_params p = {.loop = n->loop,
@@ -338,6 +342,7 @@ void node_open_control(struct node *n) {
                                .gossip_peers = (unsigned)c->gossip.num_peers};
 
     n->control = control_open(&p);
+    log_node_set_alive(n->log_node, log_server_may_answer, n->control);
     if (c->roles & CFG_ROLE_WORKER)
         cluster_set_worker_active(n->meta, n->self, on_worker_active, n);
 }

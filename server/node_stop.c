@@ -109,6 +109,7 @@ void node_stop_now(struct node *n) {
     }
     if (n->control) {
         control_leave(n->control);
+        log_node_set_alive(n->log_node, NULL, NULL);
         n->control = control_close(n->control);
     }
     if (n->metadata_server)

@@ -491,6 +491,12 @@ static void on_tick(void *arg) {
 
 /* ---- the object ---- */
 
+bool control_may_answer(const struct control *c, uint32_t id) {
+    const struct fd_node *n = fd_find(&c->fd, id);
+
+    return !n || n->state == FD_ALIVE || n->state == FD_SUSPECT || fd_is_lonely(&c->fd);
+}
+
 size_t control_nodes(const struct control *c) {
     return c->n_heard;
 }

@@ -47,3 +47,5 @@ struct control_node {
 size_t control_nodes(const struct control *c);
 void control_node(const struct control *c, size_t i, struct control_node *ret); /* by id; this node is among them */
 uint32_t control_leader(const struct control *c);                               /* the controller; 0: nobody is alive */
+/* control_may_answer() - false: the failure detector takes node @id for dead or leaving, and trusts its own view. */
+bool control_may_answer(const struct control *c, uint32_t id);

@@ -186,23 +186,33 @@ int log_append(struct log *l, struct bytes *const *records, size_t n, lsn_t *ret
     int r;
 
     ASSERT(n > 0 && n <= LIMIT_BATCH_RECORDS);
-    if (l->lead != LEAD_OWNED || l->tell_lost)
+    if (!log_is_leading(l))
         return err_set(err, RS_ECLOSED, "log %" PRIu32 " is not led by this process", l->id);
+    if (l->lead != LEAD_OWNED || timer_armed(&l->again))
+        return err_set(err, RS_EAGAIN, "log %" PRIu32 " is between two segments", l->id);
     r = sequencer_append(l->seq, records, (uint32_t)n, &first, err);
+    if (r == RS_ECLOSED) { /* its offsets are used up */
+        lead_again(l);
+        return err_set(err, RS_EAGAIN, "log %" PRIu32 " is between two segments", l->id);
+    }
     if (r == 0 && ret_first)
         *ret_first = l->base + first - 1;
     return r;
 }
 
 bool log_writable(const struct log *l) {
-    return l->lead == LEAD_OWNED && !l->tell_lost && sequencer_writable(l->seq);
+    return l->lead == LEAD_OWNED && !l->tell_lost && !timer_armed(&l->again) && sequencer_writable(l->seq);
 }
 
 bool log_is_leading(const struct log *l) {
-    return l->lead == LEAD_OWNED && !l->tell_lost;
+    return l->seq && !l->tell_lost;
 }
 
 /* ---- handles ---- */
+
+static void again(void *arg) {
+    lead_again(arg);
+}
 
 struct log *log_open(struct log_node *n, log_id_t id, const struct log_events *ev, void *arg) {
     struct log *l = xnew(struct log);
@@ -215,6 +225,7 @@ struct log *log_open(struct log_node *n, log_id_t id, const struct log_events *e
     list_init(&l->readers);
     list_init(&l->asks);
     loop_hook_init(&l->pump, pump, l);
+    timer_init(&l->again, again, l);
     map_add(&n->logs, &l->map_node, map_hash_u64(id));
     return l;
 }
@@ -309,6 +320,9 @@ static void chains_changed(void *arg) {
         lead_chain_changed(l);
         log_touch(l);
     }
+    if (!replication_eq(n->improve_replication, n->chains.current->replication) ||
+        n->improve_target != n->chains.current->target_nodeset_size)
+        improve_soon(n);
     loop_hook_arm(n->p.loop, &n->forget);
 }
 
@@ -322,6 +336,12 @@ static void nodes_changed(void *arg, const char *key, uint32_t version, struct b
     n->nodes = c;
     MAP_FOREACH (e, &n->logs)
         log_touch(MAP_ENTRY(e, struct log, map_node));
+    improve_soon(n);
+}
+
+void log_node_set_alive(struct log_node *n, log_alive_fn alive, void *arg) {
+    n->router.alive = alive;
+    n->router.alive_arg = arg;
 }
 
 int log_node_open(const struct log_node_params *p, struct log_node **ret, struct err *err) {
@@ -337,6 +357,7 @@ int log_node_open(const struct log_node_params *p, struct log_node **ret, struct
     n->cache = p->server ? log_server_cache(p->server) : n->own_cache;
     log_router_init(&n->router, p->loop, p->self.id, p->server, p->peers);
     loop_hook_init(&n->forget, forget_gone, n);
+    improve_init(n);
     chain_writer_init(&n->chains, p->loop, p->meta, chains_changed, n);
     n->nodes_watch = (struct meta_watch){.changed = nodes_changed, .arg = n};
     if (meta_get(p->meta, META_KEY_NODES, NULL, &value) == 0)
@@ -361,6 +382,7 @@ struct log_node *log_node_close(struct log_node *n) {
         (void)log_close(MAP_ENTRY(e, struct log, map_node));
     map_done(&n->logs);
     loop_hook_disarm(&n->forget);
+    timer_stop(n->p.loop, &n->improve);
     meta_unwatch(&n->nodes_watch);
     chain_writer_done(&n->chains);
     log_router_done(&n->router);

@@ -37,13 +37,19 @@ int log_node_open(const struct log_node_params *p, struct log_node **ret, struct
  * owner. NULL. */
 struct log_node *log_node_close(struct log_node *n);
 
+/* log_node_set_alive() - a hint: is the log-server of plain node @node worth asking? Unset: always. NULL unsets. */
+typedef bool (*log_alive_fn)(void *arg, uint32_t node);
+void log_node_set_alive(struct log_node *n, log_alive_fn alive, void *arg);
+
 struct log_events {
     /* After log_append() returned RS_EAGAIN: there is room again. */
     void (*writable)(void *arg);
     /* The log is no longer mine: somebody sealed my segment (RS_ECLOSED) or my stores fail for good (RS_EIO).
      * @tail_epoch: the leader epoch of the newest segment known. Records in flight: those that a reader delivers are
-     * committed; after log_find_tail() answered, the others never happened. Called once per successful log_lead(). May
-     * be NULL. */
+     * committed; after log_find_tail() answered, the others never happened. Called at most once per successful
+     * log_lead(). May be NULL. A segment that somebody closed without leading, or that I leave for a better one (more
+     * copies, a larger nodeset), does not end the lead: what is in flight moves to the next segment, at the same LSNs.
+     */
     void (*lost)(void *arg, int status, epoch_t tail_epoch, const struct err *why);
 };
 /* log_open() - a handle on log @id; the log itself comes into being with the first log_lead(). @ev is borrowed until
@@ -67,7 +73,7 @@ bool log_is_leading(const struct log *l);
 /* log_append() - append 1..LIMIT_BATCH_RECORDS records, together at most LIMIT_BATCH_BYTES (a single larger one goes
  * alone), in this order, after all that was appended before. References are taken. *ret_first (may be NULL): LSN of the
  * first, the others follow. There is no callback: readers deliver what is committed. Return: 0 accepted; RS_EAGAIN
- * window full, nothing taken, wait for `writable`; RS_ECLOSED not leading (any more). */
+ * window full or between two segments, nothing taken, wait for `writable`; RS_ECLOSED not leading (any more). */
 int log_append(struct log *l, struct bytes *const *records, size_t n, lsn_t *ret_first, struct err *err) RS_WARN_UNUSED;
 bool log_writable(const struct log *l); /* leading, and the window has room for a batch */
 

@@ -23,7 +23,8 @@ struct trio {
     uint64_t *committed; /* by LSN, of all lives */
     uint64_t number;
     epoch_t epoch;
-    int led, led_status;
+    int led, led_status, ended, ended_status;
+    lsn_t appended; /* LSN after the last one that log_append() gave out */
 };
 
 static void answer_lost(void *arg) {
@@ -131,7 +132,13 @@ static void on_failed(void *arg, int status, const struct err *why) {
     fail_msg("%s", why->msg);
 }
 static const struct log_reader_events reader_events = {.deliver = on_deliver, .gap = on_gap, .failed = on_failed};
-static const struct log_events log_events = {0};
+static void on_lost(void *arg, int status, epoch_t epoch, const struct err *why) {
+    struct trio *t = arg;
+
+    t->ended++;
+    t->ended_status = status;
+}
+static const struct log_events log_events = {.lost = on_lost};
 static void on_led(void *arg, int status, lsn_t first, const struct err *err) {
     struct trio *t = arg;
 
@@ -151,17 +158,23 @@ static void life(struct trio *t) {
     t->log = log_open(t->layer, 0, &log_events, t);
     t->next = 1;
     t->reader = log_read(t->log, 1, &reader_events, t);
-    t->led = 0;
+    t->led = t->ended = 0;
+    t->appended = 0;
     log_lead(t->log, t->epoch, on_led, t);
 }
 static int append(struct trio *t, size_t n) {
     struct bytes *records[32];
+    lsn_t first;
     int r;
 
     for (size_t i = 0; i < n; i++)
         records[i] = test_record(t->number + i, 0);
-    r = log_append(t->log, records, n, NULL, NULL);
+    r = log_append(t->log, records, n, &first, NULL);
     t->number += r == 0 ? n : 0;
+    if (r == 0) { /* LSNs follow each other without a gap, also over segments */
+        assert_true(t->appended == 0 || first == t->appended);
+        t->appended = first + n;
+    }
     for (size_t i = 0; i < n; i++)
         (void)bytes_unref(records[i]);
     return r;
@@ -171,10 +184,26 @@ static void on_cas(void *arg, int status, uint32_t version, const struct err *er
     assert_int_equal(status, 0);
 }
 
+static int change_replication(void *arg, uint32_t version, struct slice current, struct buf *out, struct err *err) {
+    struct logs_config *logs;
+
+    assert_int_equal(logs_config_parse(current, &logs, NULL), 0);
+    logs->replication.copies[SCOPE_NODE] = *(uint8_t *)arg;
+    logs->version = version;
+    logs_config_encode(logs, out);
+    logs_config_free(logs);
+    return 0;
+}
+static void set_replication(struct trio *t, uint8_t copies) {
+    uint8_t *arg = xnew(uint8_t);
+
+    *arg = copies;
+    meta_update_take(t->n->meta, META_KEY_LOGS, 0, change_replication, on_cas, arg);
+}
+
 static struct trio *trio_new(uint64_t seed) {
     struct trio *t = xnew(struct trio);
     struct nodes_config *nodes;
-    struct logs_config *logs;
     struct bytes *value;
     struct buf out = {0};
     uint32_t version;
@@ -209,15 +238,8 @@ static struct trio *trio_new(uint64_t seed) {
     nodes_config_encode(nodes, &out);
     meta_cas(t->n->meta, META_KEY_NODES, version, buf_slice(&out), 0, on_cas, NULL);
     nodes_config_free(nodes);
-    buf_clear(&out);
-    assert_int_equal(meta_get(t->n->meta, META_KEY_LOGS, &version, &value), 0);
-    assert_int_equal(logs_config_parse(bytes_slice(value), &logs, NULL), 0);
-    logs->replication.copies[SCOPE_NODE] = 2;
-    logs->version = version + 1;
-    logs_config_encode(logs, &out);
-    meta_cas(t->n->meta, META_KEY_LOGS, version, buf_slice(&out), 0, on_cas, NULL);
-    logs_config_free(logs);
     buf_done(&out);
+    set_replication(t, 2);
     node_settle(t->n);
     return t;
 }
@@ -304,8 +326,197 @@ static void a_new_leader_keeps_what_was_acknowledged_with_one_member_dead(void *
     }
 }
 
+/* ---- a reign goes through several segments ---- */
+
+static struct chain *chain_now(struct trio *t, log_id_t id, struct logs_config **ret) {
+    struct bytes *value;
+
+    assert_int_equal(meta_get(t->n->meta, META_KEY_LOGS, NULL, &value), 0);
+    assert_int_equal(logs_config_parse(bytes_slice(value), ret, NULL), 0);
+    return logs_config_chain(*ret, id);
+}
+static uint32_t tail_copies(struct trio *t, log_id_t id, uint32_t *ret_nodes) {
+    struct logs_config *c;
+    const struct segment *s = chain_tail(chain_now(t, id, &c));
+    uint32_t copies = s->params.replication.copies[SCOPE_NODE];
+
+    if (ret_nodes)
+        *ret_nodes = s->params.n_nodes;
+    logs_config_free(c);
+    return copies;
+}
+static void sealed_by_a_stranger(struct ls_req *r, const struct ls_reply *reply) {
+    free(r);
+}
+/* What a candidate does that dies before it extends the chain. */
+static void stranger_seals(struct trio *t, unsigned members) {
+    struct logs_config *c;
+    const struct segment *s = chain_tail(chain_now(t, 0, &c));
+
+    for (uint32_t i = 0; i < s->params.n_nodes && i < members; i++) {
+        struct ls_seal *r = xnew(struct ls_seal);
+
+        r->h = (struct ls_req){.kind = LS_SEAL, .loglet_id = s->params.loglet_id, .done = sealed_by_a_stranger};
+        r->sequencer = s->params.sequencer;
+        to_server(t, s->params.nodes[i], &r->h);
+    }
+    logs_config_free(c);
+}
+/* Everything that was appended in this reign is delivered, once, where log_append() said. */
+static void expect_all(struct trio *t) {
+    assert_int_equal(t->led, 1);
+    assert_int_equal(t->ended, 0);
+    assert_int_equal(t->next, t->appended);
+    for (lsn_t i = 1; i < t->next; i++)
+        assert_int_equal(t->committed[i], i); /* numbers begin at 1, too */
+}
+
+static void records_in_flight_move_along_when_somebody_seals_the_segment_of_a_reigning_leader(void **state) {
+    struct trio *t = trio_new(5);
+    struct logs_config *c;
+
+    life(t);
+    node_settle(t->n);
+    assert_int_equal(append(t, 3), 0);
+    node_settle(t->n);
+    t->lose_stores = 1000000; /* these reach nobody */
+    assert_int_equal(append(t, 4), 0);
+    assert_int_equal(append(t, 2), 0);
+    node_settle(t->n);
+    stranger_seals(t, 3);
+    node_settle(t->n);
+    t->lose_stores = 0;
+    node_pass(t->n, 20000000u); /* sent again: now the leader learns of the seal */
+    assert_int_equal(append(t, 1), RS_EAGAIN);
+    assert_true(log_is_leading(t->log));
+    assert_int_equal(t->next, 4);
+    node_pass(t->n, 1000000000u);
+    assert_int_equal(append(t, 1), 0);
+    node_settle(t->n);
+    assert_int_equal(chain_now(t, 0, &c)->n, 2);
+    logs_config_free(c);
+    assert_int_equal(t->next, 11);
+    expect_all(t);
+    trio_free(t);
+}
+
+static void a_changed_replication_takes_effect_under_a_leader_that_goes_on_appending(void **state) {
+    struct trio *t = trio_new(6);
+    uint32_t nodes;
+
+    set_replication(t, 1);
+    node_settle(t->n);
+    life(t);
+    node_settle(t->n);
+    assert_int_equal(append(t, 5), 0);
+    node_settle(t->n);
+    assert_int_equal(tail_copies(t, 0, &nodes), 1);
+    assert_int_equal(nodes, 1);
+    assert_int_equal(append(t, 5), 0);
+    set_replication(t, 2);
+    for (unsigned i = 0; i < 400; i++) {
+        (void)append(t, 1);
+        (void)node_step(t->n);
+        if (i % 4 == 0)
+            node_pass(t->n, 5000000u);
+    }
+    node_pass(t->n, 2000000000u);
+    assert_int_equal(tail_copies(t, 0, &nodes), 2);
+    assert_int_equal(nodes, 3);
+    expect_all(t);
+    trio_free(t);
+}
+
+static void logs_are_improved_a_third_of_them_at_a_time_and_then_left_alone(void **state) {
+    struct trio *t = trio_new(7);
+    struct log *more[8];
+    unsigned moved[3];
+    struct logs_config *c;
+
+    set_replication(t, 1);
+    node_settle(t->n);
+    life(t);
+    for (log_id_t i = 0; i < 8; i++) {
+        more[i] = log_open(t->layer, 1 + i, &log_events, t);
+        log_lead(more[i], t->epoch, on_led, t);
+    }
+    node_pass(t->n, 5000000000u);
+    assert_int_equal(t->led, 9);
+    set_replication(t, 2);
+    for (unsigned round = 0; round < 3; round++) {
+        moved[round] = 0;
+        node_pass(t->n, round ? 1300000000u : 1000000u);
+        for (log_id_t i = 0; i < 9; i++)
+            moved[round] += tail_copies(t, i, NULL) == 2;
+    }
+    assert_int_equal(moved[0], 3);
+    assert_int_equal(moved[1], 6);
+    assert_int_equal(moved[2], 9);
+    (void)chain_now(t, 4, &c);
+    node_pass(t->n, 20000000000u);
+    assert_int_equal(meta_version(t->n->meta, META_KEY_LOGS), c->version);
+    logs_config_free(c);
+    assert_int_equal(t->ended, 0);
+    trio_free(t);
+}
+
+static bool only_one(void *arg, uint32_t node) {
+    return node == 1;
+}
+static void a_segment_is_not_left_while_those_alive_could_not_carry_the_next(void **state) {
+    struct trio *t = trio_new(8);
+
+    set_replication(t, 1);
+    node_settle(t->n);
+    life(t);
+    node_settle(t->n);
+    log_node_set_alive(t->layer, only_one, NULL);
+    set_replication(t, 2);
+    node_pass(t->n, 5000000000u);
+    assert_int_equal(tail_copies(t, 0, NULL), 1);
+    log_node_set_alive(t->layer, NULL, NULL);
+    node_pass(t->n, 2000000000u);
+    assert_int_equal(tail_copies(t, 0, NULL), 2);
+    trio_free(t);
+}
+
+static void a_reign_survives_seals_lost_stores_and_changed_replication_without_losing_or_doubling(void **state) {
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct trio *t = trio_new(seed);
+        uint32_t copies = 2;
+
+        life(t);
+        node_pass(t->n, 1000000000u);
+        for (unsigned i = 0; i < 500; i++) {
+            t->lose_stores = node_draw(t->n) % 3 ? 0 : 400000;
+            memset(t->down, 0, sizeof t->down);
+            if (copies == 2 && node_draw(t->n) % 3 == 0)
+                t->down[1 + node_draw(t->n) % 3] = true;
+            (void)append(t, 1 + node_draw(t->n) % 5);
+            for (uint64_t k = node_draw(t->n) % 12; k; k--)
+                (void)node_step(t->n);
+            if (node_draw(t->n) % 60 == 0)
+                stranger_seals(t, 1 + (unsigned)(node_draw(t->n) % 3));
+            if (node_draw(t->n) % 100 == 0)
+                set_replication(t, (uint8_t)(copies = 1 + (uint32_t)(node_draw(t->n) % 3)));
+            if (node_draw(t->n) % 10 == 0)
+                node_pass(t->n, 100000000u);
+        }
+        t->lose_stores = 0;
+        memset(t->down, 0, sizeof t->down);
+        node_pass(t->n, 10000000000u);
+        expect_all(t);
+        trio_free(t);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(one_dead_member_is_tolerated_two_stall_until_one_is_back),
     cmocka_unit_test(a_new_leader_keeps_what_was_acknowledged_with_one_member_dead),
+    cmocka_unit_test(records_in_flight_move_along_when_somebody_seals_the_segment_of_a_reigning_leader),
+    cmocka_unit_test(a_changed_replication_takes_effect_under_a_leader_that_goes_on_appending),
+    cmocka_unit_test(logs_are_improved_a_third_of_them_at_a_time_and_then_left_alone),
+    cmocka_unit_test(a_segment_is_not_left_while_those_alive_could_not_carry_the_next),
+    cmocka_unit_test(a_reign_survives_seals_lost_stores_and_changed_replication_without_losing_or_doubling),
 };
 const struct unit_group log_cluster_test_group = UNIT_GROUP(tests);

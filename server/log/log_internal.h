@@ -16,7 +16,12 @@ struct log_node {
     struct nodes_config *nodes;             /* NULL: not known */
     struct meta_watch nodes_watch;
     struct map logs;
-    struct loop_hook forget; /* loglets that left their chain */
+    struct loop_hook forget;                /* loglets that left their chain */
+    struct timer improve;                   /* next round of looking for better segments */
+    uint64_t improved_ns;                   /* when the last round was; 0: none yet */
+    log_id_t improve_next;                  /* where the next round begins */
+    struct replication improve_replication; /* the configuration of the last round */
+    uint32_t improve_target;
 };
 
 enum lead_state {
@@ -26,6 +31,8 @@ enum lead_state {
     LEAD_EXTENDING,
     LEAD_OWNED
 };
+/* A reigning leader goes through WANTED, SEALING, EXTENDING again for its next segment; @seq is the old segment's until
+ * then, and keeps what is in flight. */
 
 struct log_wait; /* parked at a log-server: tells of a new global tail */
 
@@ -48,7 +55,8 @@ struct log {
     struct chain_op op;
     bool op_running;
 
-    struct sequencer *seq; /* LEAD_OWNED */
+    struct sequencer *seq; /* of the segment I own, or owned until the next one is there; NULL: not leading */
+    struct timer again;    /* somebody sealed my segment: he has so long to say why in the chain */
     lsn_t base;            /* of the segment it writes */
     uint64_t loglet;       /* id of that segment; also of the last one this process wrote */
     bool wrote;            /* @loglet was written by this process: it can only be continued by @seq */
@@ -87,7 +95,16 @@ void log_watch_stop(struct log *l);
 
 void lead_step(struct log *l);
 void lead_chain_changed(struct log *l);
+/* lead_again() - the reigning leader leaves its segment for a fresh one. Records in flight move along. */
+void lead_again(struct log *l);
+/* lead_choose_nodes() - nodeset for a new segment after @tail (NULL: the first). RS_EUNSUPPORTED. */
+int lead_choose_nodes(const struct log *l, const struct segment *tail, uint32_t nodes[NODESET_MAX], uint32_t *ret_n,
+                      struct err *err);
 void lead_stop(struct log *l); /* free what leading needs; no event */
+
+/* improve_soon() - what makes a good segment may have changed. */
+void improve_soon(struct log_node *n);
+void improve_init(struct log_node *n);
 
 void reader_pump(struct log_reader *r);
 void reader_free(struct log_reader *r);

@@ -4,11 +4,24 @@
 #include <inttypes.h>
 #include "log/log_internal.h"
 
+#define FOREIGN_SEAL_NS 200000000u
+
+static void lost(struct log *l, int status, const struct err *why) {
+    if (l->tell_lost)
+        return;
+    l->tell_lost = true;
+    l->lost_status = status;
+    l->lost_err = *why;
+    log_touch(l);
+}
+
 static void finish(struct log *l, int status, lsn_t first, const struct err *err) {
     log_lead_fn done = TAKE(l->lead_done);
 
     l->lead = status == 0 ? LEAD_OWNED : LEAD_NONE;
-    if (done)
+    if (status < 0 && l->seq) /* a reign ends */
+        lost(l, status == RS_EPERM ? RS_ECLOSED : status, err);
+    else if (done)
         done(l->lead_arg, status, first, err);
 }
 
@@ -25,43 +38,68 @@ static void on_writable(void *arg) {
     log_touch(l);
 }
 
-static void lost(struct log *l, int status, const struct err *why) {
-    if (l->tell_lost)
-        return;
-    l->tell_lost = true;
-    l->lost_status = status;
-    l->lost_err = *why;
-    log_touch(l);
-}
-
 static void on_stopped(void *arg, int status, const struct err *why) {
-    lost(arg, status, why);
+    struct log *l = arg;
+
+    if (l->lead != LEAD_OWNED)
+        return; /* I am leaving it anyway */
+    if (status != RS_ECLOSED)
+        lost(l, status, why);
+    else if (!timer_armed(&l->again)) /* a candidate speaks through the chain; if nobody does I go on */
+        timer_set(l->node->p.loop, &l->again,
+                  FOREIGN_SEAL_NS + loop_random_u64(l->node->p.loop) % (FOREIGN_SEAL_NS / 2));
 }
 
 static const struct sequencer_events seq_events = {
     .committed = on_committed, .writable = on_writable, .stopped = on_stopped};
 
-static void own(struct log *l, const struct segment *s) {
+static struct sequencer *open_sequencer(struct log *l, const struct segment *s) {
     struct quorum *q = xnew(struct quorum);
     struct log_node *n = l->node;
+    struct sequencer *seq;
 
     quorum_init(q, n->nodes, s->params.replication, s->params.nodes, s->params.n_nodes);
+    seq = sequencer_new(&(struct sequencer_params){.loop = n->p.loop,
+                                                   .router = &n->router,
+                                                   .cache = n->cache,
+                                                   .self = n->p.self,
+                                                   .loglet_id = s->params.loglet_id,
+                                                   .quorum = q,
+                                                   .window_records = n->p.window_records,
+                                                   .window_bytes = n->p.window_bytes,
+                                                   .events = &seq_events,
+                                                   .arg = l});
+    free(q);
+    return seq;
+}
+
+/* @s is the open tail segment and mine. If I reigned before, it begins where my last segment was closed: what was in
+ * flight behind that point is appended again, in the same order and so at the same LSNs. */
+static void own(struct log *l, const struct segment *s) {
+    struct sequencer *old = l->seq;
+    struct err err;
+
+    if (old && (s->base < l->base + sequencer_committed(old) - 1 || s->base > l->base + sequencer_next(old) - 1)) {
+        err_set(&err, RS_EIO,
+                "log %" PRIu32 ": segment %" PRIu32 " was closed at LSN %" PRIu64 ", outside of what was in flight",
+                l->id, loglet_id_index(l->loglet), s->base);
+        finish(l, RS_EIO, 0, &err);
+        return;
+    }
     log_watch_stop(l);
+    timer_stop(l->node->p.loop, &l->again);
+    l->seq = open_sequencer(l, s);
+    if (old) {
+        sequencer_adopt(l->seq, old, (uint32_t)(s->base - l->base + 1));
+        l->tell_writable = true;
+        log_touch(l);
+    }
+    (void)sequencer_free(old);
     l->base = s->base;
     l->loglet = s->params.loglet_id;
     l->wrote = true;
-    l->seq = sequencer_new(&(struct sequencer_params){.loop = n->p.loop,
-                                                      .router = &n->router,
-                                                      .cache = n->cache,
-                                                      .self = n->p.self,
-                                                      .loglet_id = s->params.loglet_id,
-                                                      .quorum = q,
-                                                      .window_records = n->p.window_records,
-                                                      .window_bytes = n->p.window_bytes,
-                                                      .events = &seq_events,
-                                                      .arg = l});
-    free(q);
     finish(l, 0, s->base, NULL);
+    improve_soon(l->node); /* the configuration may have changed on the way here */
 }
 
 /* An open segment with my exact generation and epoch that this process has not written to: the answer to its CAS was
@@ -106,8 +144,8 @@ static void start_op(struct log *l, enum chain_op_kind kind, uint32_t last_index
     chain_writer_submit(&l->node->chains, op);
 }
 
-static int choose_nodes(const struct log *l, const struct segment *tail, uint32_t nodes[NODESET_MAX], uint32_t *n,
-                        struct err *err) {
+int lead_choose_nodes(const struct log *l, const struct segment *tail, uint32_t nodes[NODESET_MAX], uint32_t *n,
+                      struct err *err) {
     const struct logs_config *c = l->node->chains.current;
     struct nodeset_request req = {.log_id = l->id,
                                   .own_node = l->node->p.self.id,
@@ -126,7 +164,7 @@ static int choose_nodes(const struct log *l, const struct segment *tail, uint32_
 static void extend_from(struct log *l, const struct segment *tail, lsn_t lsn) {
     uint32_t nodes[NODESET_MAX], n;
     struct err err;
-    int r = choose_nodes(l, tail, nodes, &n, &err);
+    int r = lead_choose_nodes(l, tail, nodes, &n, &err);
 
     if (r < 0)
         finish(l, r, 0, &err);
@@ -154,7 +192,7 @@ static void seal_tail(struct log *l, const struct segment *tail) {
     uint32_t nodes[NODESET_MAX], n;
     struct quorum *q;
     struct err err;
-    int r = choose_nodes(l, tail, nodes, &n, &err); /* first make sure that there is somewhere to go, then seal */
+    int r = lead_choose_nodes(l, tail, nodes, &n, &err); /* first make sure that there is somewhere to go, then seal */
 
     if (r < 0) {
         finish(l, r, 0, &err);
@@ -178,7 +216,7 @@ void lead_step(struct log *l) {
     if (!l->node->chains.current || !l->node->nodes)
         return; /* the change of either comes back here */
     if (!tail) {
-        r = choose_nodes(l, NULL, nodes, &n, &err);
+        r = lead_choose_nodes(l, NULL, nodes, &n, &err);
         if (r < 0)
             finish(l, r, 0, &err);
         else
@@ -200,17 +238,28 @@ void lead_step(struct log *l) {
     }
 }
 
+void lead_again(struct log *l) {
+    if (l->lead != LEAD_OWNED || l->tell_lost)
+        return;
+    timer_stop(l->node->p.loop, &l->again);
+    l->lead = LEAD_WANTED;
+    log_touch(l);
+}
+
 void lead_chain_changed(struct log *l) {
     const struct chain *c = log_chain(l);
-    struct err why;
+    const struct segment *tail = c ? chain_tail(c) : NULL;
 
-    if (l->lead != LEAD_OWNED || !c)
+    if (!tail)
         return;
-    if (chain_tail(c)->kind == SEGMENT_REPLICATED && chain_tail(c)->params.loglet_id == l->loglet)
-        return;
-    err_set(&why, RS_ECLOSED, "log %" PRIu32 ": segment %" PRIu32 " was closed by leader epoch %" PRIu64, l->id,
-            loglet_id_index(l->loglet), chain_tail(c)->params.leader_epoch);
-    lost(l, RS_ECLOSED, &why);
+    if (l->lead == LEAD_SEALING &&
+        !(tail->kind == SEGMENT_REPLICATED && tail->params.loglet_id == l->op.segment.params.loglet_id)) {
+        l->recover = recover_cancel(l->recover); /* somebody else closed it */
+        l->lead = LEAD_WANTED;
+        log_touch(l);
+    } else if (!(tail->kind == SEGMENT_REPLICATED && tail->params.loglet_id == l->loglet)) {
+        lead_again(l); /* finds out whether the chain is still mine */
+    }
 }
 
 void lead_stop(struct log *l) {
@@ -225,6 +274,7 @@ void lead_stop(struct log *l) {
         l->hint_tail = sequencer_committed(l->seq);
     }
     l->seq = sequencer_free(l->seq);
+    timer_stop(l->node->p.loop, &l->again);
     l->lead = LEAD_NONE;
     l->tell_lost = l->tell_writable = false;
 }

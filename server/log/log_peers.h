@@ -21,13 +21,18 @@ struct log_peers {
 struct log_router {
     struct loop *loop;
     uint32_t own_node;
-    struct log_server *server; /* NULL: none */
-    struct log_peers *peers;   /* NULL: none */
+    struct log_server *server;               /* NULL: none */
+    struct log_peers *peers;                 /* NULL: none */
+    bool (*alive)(void *arg, uint32_t node); /* a hint; NULL: everybody is */
+    void *alive_arg;
     struct list lost;
     struct loop_hook answer;
 };
 void log_router_init(struct log_router *r, struct loop *loop, uint32_t own_node, struct log_server *server,
                      struct log_peers *peers);
 void log_router_done(struct log_router *r);
+static inline bool log_router_alive(const struct log_router *r, uint32_t node) {
+    return (node == r->own_node && r->server) || !r->alive || r->alive(r->alive_arg, node);
+}
 void log_router_submit(struct log_router *r, uint32_t node, struct ls_req *req);
 void log_router_release(struct log_router *r, uint32_t node, uint64_t loglet_id, uint32_t global_tail);

@@ -40,6 +40,10 @@ struct sequencer *sequencer_free(struct sequencer *s);
  * may be in flight. */
 int sequencer_append(struct sequencer *s, struct bytes *const *records, uint32_t n, uint32_t *ret_first,
                      struct err *err) RS_WARN_UNUSED;
+/* sequencer_adopt() - append what is in flight in @old from offset @from on, in the same batches, whatever the window
+ * says: @old's segment is closed in front of @from, these records never happened. @s is fresh; offset @from becomes 1.
+ */
+void sequencer_adopt(struct sequencer *s, const struct sequencer *old, uint32_t from);
 bool sequencer_writable(const struct sequencer *s);
 uint32_t sequencer_next(const struct sequencer *s);      /* offset of the next record */
 uint32_t sequencer_committed(const struct sequencer *s); /* global tail */
