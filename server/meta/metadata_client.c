@@ -13,6 +13,7 @@
 #define CALL_NS 3000000000u
 #define BACKOFF_MIN_NS 50000000u
 #define BACKOFF_MAX_NS 1000000000u
+#define POLL_BACKOFF_MAX_NS 400000000u
 enum { SYNC_WAIT_MS = 4000, HOPS_MAX = 4 };
 
 struct client;
@@ -24,7 +25,7 @@ struct put { /* one write on its way */
     struct timer retry;
     uint64_t backoff_ns;
     unsigned hops;
-    bool open;
+    bool open, begun;
 };
 
 struct founding {
@@ -35,6 +36,15 @@ struct founding {
     struct bytes *nodes_config;
     meta_cas_fn done;
     void *arg;
+};
+
+struct poll { /* for what is new */
+    struct client *c;
+    struct fabric_call call;
+    struct timer timer;
+    const char *address; /* a probe: of this configured address, until anybody has answered; NULL: the long poll */
+    uint64_t backoff_ns;
+    bool open;
 };
 
 struct client {
@@ -50,10 +60,9 @@ struct client {
     uint32_t leader; /* plain id, as far as known; 0: no idea */
     unsigned turn;   /* whom to ask next */
     struct list puts, foundings;
-    struct fabric_call sync;
-    struct timer sync_timer;
-    bool syncing;
-    uint64_t since, sync_backoff_ns;
+    struct poll poll, *probes; /* one per address */
+    const char *good;          /* the address that answered a probe; NULL: whoever's turn it is */
+    uint64_t since;
 };
 
 static struct client *client_of(const struct meta *m) {
@@ -75,10 +84,16 @@ uint32_t metadata_client_members(const struct meta *m, uint32_t *ret, uint32_t m
     return n;
 }
 
+static size_t n_targets(const struct client *c) {
+    uint32_t ids[32];
+
+    return (size_t)c->has_server + metadata_client_members(&c->m, ids, 32) + c->n_addresses;
+}
+
 /* The next one in turn: my own server, the members, the addresses to begin with. False: there is nobody. */
 static bool next_target(struct client *c, struct fabric_dest *ret) {
     uint32_t ids[32], n = metadata_client_members(&c->m, ids, 32);
-    size_t all = (size_t)c->has_server + n + c->n_addresses, k;
+    size_t all = n_targets(c), k;
 
     *ret = (struct fabric_dest){0};
     if (all == 0)
@@ -172,61 +187,105 @@ void metadata_client_versions(const struct meta *m, uint32_t ret[N_VERSIONS]) {
     ret[VERSION_PARTITIONS] = meta_version(m, META_KEY_PARTITIONS);
 }
 
-/* ---- polling ---- */
+/* ---- polling ----
+ *
+ * One long poll, which stays with whoever answers. Until somebody has answered for the first time, all the configured
+ * addresses are asked side by side: most of them may not be there yet. */
 
-static void sync_begin(void *arg);
+static void poll_later(struct poll *p, bool failed) {
+    uint64_t wait = 0;
 
-static void sync_later(struct client *c, bool failed) {
-    c->sync_backoff_ns =
-        failed ? MIN(MAX(c->sync_backoff_ns * 2, (uint64_t)BACKOFF_MIN_NS), (uint64_t)BACKOFF_MAX_NS) : 0;
-    timer_set(c->m.loop, &c->sync_timer, c->sync_backoff_ns);
+    if (failed) {
+        p->backoff_ns = MIN(MAX(p->backoff_ns * 2, (uint64_t)BACKOFF_MIN_NS), (uint64_t)POLL_BACKOFF_MAX_NS);
+        wait = p->backoff_ns;
+    } else {
+        p->backoff_ns = 0;
+    }
+    timer_set(p->c->m.loop, &p->timer, wait);
 }
 
-static void on_sync(struct fabric_call *call, enum rpc_status status, struct node_id from, struct slice body,
+static void probe_done(struct poll *p, const struct md_reply *m) {
+    if (!m) {
+        poll_later(p, true);
+        return;
+    }
+    p->c->good = p->address; /* the long poll goes on there */
+    poll_later(&p->c->poll, false);
+}
+
+static void poll_done(struct poll *p, const struct md_reply *m, bool behind) {
+    struct client *c = p->c;
+
+    if (m && !behind) {
+        poll_later(p, false);
+        return;
+    }
+    if (c->good)
+        c->good = NULL;
+    else
+        c->turn++;
+    poll_later(p, c->turn % n_targets(c) == 0); /* everybody once, then a pause */
+}
+
+static void on_poll(struct fabric_call *call, enum rpc_status status, struct node_id from, struct slice body,
                     struct bytes *frame, const struct err *why) {
-    struct client *c = CONTAINER_OF(call, struct client, sync);
+    struct poll *p = CONTAINER_OF(call, struct poll, call);
+    struct client *c = p->c;
     _cleanup_(arena_done) struct arena a = {0};
     struct md_reply m;
+    bool ok, behind;
 
     (void)from;
     (void)frame;
     (void)why;
-    c->syncing = false;
-    if (status != RPC_OK || md_reply_decode(&m, body, &a, NULL) < 0 || m.code != MD_OK) {
-        c->turn++;
-        sync_later(c, true);
-        return;
-    }
-    for (size_t i = 0; i < m.n_values; i++)
+    p->open = false;
+    ok = status == RPC_OK && md_reply_decode(&m, body, &a, NULL) == 0 && m.code == MD_OK;
+    behind = ok && m.index < c->since; /* a member that is: look elsewhere the next time */
+    for (size_t i = 0; ok && i < m.n_values; i++)
         publish_slice(c, &m.values[i]);
-    if (m.index >= c->since)
+    if (ok && !behind)
         c->since = m.index;
-    else
-        c->turn++; /* a member that is behind: look elsewhere the next time */
-    if (m.leader)
+    if (ok && m.leader)
         c->leader = m.leader;
-    sync_later(c, m.index < c->since);
+    if (p->address)
+        probe_done(p, ok ? &m : NULL);
+    else
+        poll_done(p, ok ? &m : NULL, behind);
 }
 
-/* Where this node is a member itself, its server tells at once; polls then only catch what it misses. */
-static void sync_begin(void *arg) {
-    struct client *c = arg;
+/* Where this node is a member itself, its server tells at once; the poll then only catches what it misses. */
+static void poll_begin(void *arg) {
+    struct poll *p = arg;
+    struct client *c = p->c;
     struct md_request m = request_of(c);
-    struct fabric_dest d;
+    struct fabric_dest d = {.address = p->address ? p->address : c->good};
     unsigned turn = c->turn;
 
-    if (c->syncing)
-        return;
-    if (!next_target(c, &d)) {
-        sync_later(c, true);
+    if (p->open || (p->address && c->since))
+        return; /* a probe has done its work */
+    if (!d.address && !next_target(c, &d)) {
+        poll_later(p, true);
         return;
     }
     c->turn = turn; /* stay with who answers */
     m.since = c->since;
     m.wait_ms = SYNC_WAIT_MS;
-    c->sync = (struct fabric_call){.done = on_sync};
-    c->syncing = true;
-    send_request(c, &c->sync, &d, METADATA_SYNC, &m, SYNC_WAIT_MS * 1000000ull + 2000000000u);
+    p->call = (struct fabric_call){.done = on_poll};
+    p->open = true;
+    send_request(c, &p->call, &d, METADATA_SYNC, &m, SYNC_WAIT_MS * 1000000ull + 2000000000u);
+}
+
+static void poll_init(struct client *c, struct poll *p, const char *address) {
+    p->c = c;
+    p->address = address;
+    timer_init(&p->timer, poll_begin, p);
+    timer_set(c->m.loop, &p->timer, 0);
+}
+
+static void poll_stop(struct poll *p) {
+    if (p->open)
+        fabric_call_drop(p->c->fabric, &p->call);
+    timer_stop(p->c->m.loop, &p->timer);
 }
 
 void metadata_client_seen(struct meta *m, const uint32_t versions[N_VERSIONS]) {
@@ -315,6 +374,19 @@ static void on_put(struct fabric_call *call, enum rpc_status status, struct node
     }
 }
 
+/* The leader, when it is known and so is its address; to begin with my own server; then one after the other. */
+static bool put_target(struct put *p, struct fabric_dest *ret) {
+    struct client *c = p->c;
+    struct node_id current;
+    const char *address;
+
+    *ret = (struct fabric_dest){.node = {c->leader, 0}};
+    if (c->leader && (c->leader == c->self.id || metadata_client_resolve(&c->m, c->leader, &current, &address) == 0))
+        return true;
+    ret->node.id = FABRIC_SELF;
+    return (c->has_server && !p->begun) || next_target(c, ret);
+}
+
 static void put_send(struct put *p) {
     struct client *c = p->c;
     struct meta_cas_req *r = p->req;
@@ -324,14 +396,14 @@ static void put_send(struct put *p) {
                          .version = r->expected + 1,
                          .value = bytes_slice(r->value)};
     struct md_request m = request_of(c);
-    struct fabric_dest d = {.node = {c->leader, 0}};
+    struct fabric_dest d;
 
     m.put = &put;
-    if (c->leader == 0 && !next_target(c, &d)) {
+    if (!put_target(p, &d)) {
         put_later(p);
         return;
     }
-    p->open = true;
+    p->open = p->begun = true;
     p->call = (struct fabric_call){.done = on_put};
     send_request(c, &p->call, &d, METADATA_PUT, &m, CALL_NS);
 }
@@ -426,9 +498,10 @@ void metadata_client_set_self(struct meta *m, struct node_id self, uint64_t fing
 static void client_free(struct meta *m) {
     struct client *c = client_of(m);
 
-    if (c->syncing)
-        fabric_call_drop(c->fabric, &c->sync);
-    timer_stop(m->loop, &c->sync_timer);
+    poll_stop(&c->poll);
+    for (size_t i = 0; i < c->n_addresses; i++)
+        poll_stop(&c->probes[i]);
+    free(c->probes);
     while (!list_empty(&c->puts)) {
         struct put *p = LIST_ENTRY(c->puts.next, struct put, link);
 
@@ -472,7 +545,9 @@ struct meta *metadata_client_open(const struct metadata_client_params *p) {
         c->addresses[i] = xstrdup(p->addresses[i]);
     list_init(&c->puts);
     list_init(&c->foundings);
-    timer_init(&c->sync_timer, sync_begin, c);
-    timer_set(p->loop, &c->sync_timer, 0);
+    poll_init(c, &c->poll, NULL);
+    c->probes = xcalloc(p->n_addresses + 1, sizeof *c->probes);
+    for (size_t i = 0; i < p->n_addresses; i++)
+        poll_init(c, &c->probes[i], c->addresses[i]);
     return &c->m;
 }

@@ -17,7 +17,7 @@ enum {
 #define FABRIC_DEAD_NS 3000000000u /* of silence, then the connection is cut */
 #define FABRIC_TICK_NS 500000000u
 #define FABRIC_RETRY_MIN_NS 100000000u
-#define FABRIC_RETRY_MAX_NS 2000000000u
+#define FABRIC_RETRY_MAX_NS 500000000u
 #define FABRIC_ONE_WAY_NS 1000000000u /* how long a one-way message waits for a connection */
 
 struct peer;
