@@ -324,6 +324,13 @@ static void on_ready(void *arg, bool all_lead) {
         LOG_WARN("not all partitions have a leader");
 }
 
+static void on_roles(void *arg) {
+    struct node *n = arg;
+
+    if (n->control)
+        control_news(n->control);
+}
+
 static struct schema_defaults schema_defaults(const struct config *c) {
     return (struct schema_defaults){
         .journal_retention_ms = c->journal_retention_ns / 1000000,
@@ -368,6 +375,7 @@ static int open_worker(struct node *n, struct err *err) {
                                             .trim_delay_ns = c->worker.trim_delay_ns,
                                             .stall_timeout_ns = c->worker.stall_timeout_ns},
                                .ready = on_ready,
+                               .changed = on_roles,
                                .arg = n};
     struct bytes *value;
     uint32_t version;

@@ -55,6 +55,15 @@ static void preempted(void *arg, struct node_id newer) {
     node_fail(n, "this process was replaced", &err);
 }
 
+static void gone(void *arg, struct node_id peer) {
+    struct node *n = arg;
+
+    if (n->metadata_server)
+        metadata_server_gone(n->metadata_server, peer.id);
+    if (n->control)
+        control_gone(n->control, peer);
+}
+
 static void derive_address(struct node *n) {
     const struct cfg_listen *l = &n->config->fabric;
     const char *host;
@@ -116,6 +125,7 @@ static int open_fabric(struct node *n, struct err *err) {
                               .versions = versions,
                               .seen = seen,
                               .preempted = preempted,
+                              .gone = gone,
                               .arg = n};
     int r;
 

@@ -14,7 +14,7 @@
 #define REPLACE_NS 30000000000u
 #define SKEW_MS 1000u
 #define ASK_AGAIN_NS 1000000000u /* a leader that was asked for and did not come */
-enum { GOSSIP = 1, PROCESSORS_EVERY = 3, PROCESSORS_MAX = 65535, SETTLE_TICKS = 3 };
+enum { GOSSIP = 1, PROCESSORS_EVERY = 3, PROCESSORS_MAX = 65535, SETTLE_TICKS = 3, SETTLED_AFTER = 50 };
 
 struct heard { /* what a node said of itself */
     struct node_id id;
@@ -44,7 +44,7 @@ struct control {
     size_t n_heard;
     struct plan *plans;
     size_t n_plans;
-    bool leaving, was_leader;
+    bool leaving;
     uint32_t members_version;
     unsigned controlling; /* ticks since this node is the controller */
     unsigned writes;
@@ -216,7 +216,7 @@ static void fill_processors(const struct heard *h, struct ctl_processor *out) {
     }
 }
 
-static void send_gossip(struct control *c, unsigned peers) {
+static void send_gossip(struct control *c, unsigned peers, bool processors_too) {
     struct heard *own = heard_of(c, c->p.self.id);
     struct ctl_gossip_node nodes[FD_NODES_MAX];
     struct ctl_processor *processors = xcalloc(own ? own->n + 1 : 1, sizeof *processors);
@@ -224,7 +224,7 @@ static void send_gossip(struct control *c, unsigned peers) {
                            .sent_at = loop_wall_ns(c->p.loop) / 1000000,
                            .leaving = c->leaving,
                            .nodes = nodes,
-                           .with_processors = own && c->ticks % PROCESSORS_EVERY == 0,
+                           .with_processors = own && processors_too,
                            .processors = processors};
     struct fabric_message msg = {.service = SERVICE_GOSSIP, .type = GOSSIP};
     _cleanup_buf_ struct buf body = {0};
@@ -465,10 +465,21 @@ static void note_changes(struct control *c, const enum fd_state *before) {
     }
 }
 
+/* One that was just started waits a little for news of the others: it may not be the one to decide. */
+static void control(struct control *c) {
+    bool leads = control_leader(c) == c->p.self.id && !c->leaving && !fd_is_lonely(&c->fd);
+    unsigned settle = c->ticks > SETTLED_AFTER ? 1 : SETTLE_TICKS;
+
+    c->controlling = leads ? c->controlling + 1 : 0;
+    if (c->controlling == settle)
+        LOG_INFO("this node controls the cluster");
+    if (c->controlling >= settle)
+        run_controller(c);
+}
+
 static void on_tick(void *arg) {
     struct control *c = arg;
     enum fd_state before[FD_NODES_MAX];
-    bool leads;
 
     timer_set(c->p.loop, &c->tick, c->p.tick_ns);
     c->ticks++;
@@ -480,13 +491,28 @@ static void on_tick(void *arg) {
     if (c->fd.n == 0)
         return; /* alone: nothing to tell, nothing to decide that the worker does not decide itself */
     keep_own(c);
-    send_gossip(c, c->p.gossip_peers);
-    leads = control_leader(c) == c->p.self.id && !c->leaving && !fd_is_lonely(&c->fd);
-    c->controlling = leads ? c->controlling + 1 : 0;
-    if (leads && c->controlling == SETTLE_TICKS)
-        LOG_INFO("this node controls the cluster");
-    if (c->controlling >= SETTLE_TICKS)
-        run_controller(c);
+    send_gossip(c, c->p.gossip_peers, c->ticks % PROCESSORS_EVERY == 0);
+    control(c);
+}
+
+void control_gone(struct control *c, struct node_id id) {
+    const struct fd_node *n = fd_find(&c->fd, id.id);
+    enum fd_state before = n ? n->state : FD_DEAD;
+
+    fd_gone(&c->fd, id);
+    if (before == FD_DEAD || n->state != FD_DEAD)
+        return;
+    LOG_INFO("a node's process has ended", F_U64("node", id.id), F_U64("generation", id.generation));
+    fabric_forget(c->p.fabric, id);
+    keep_own(c);
+    control(c);
+}
+
+void control_news(struct control *c) {
+    if (c->fd.n == 0)
+        return;
+    keep_own(c);
+    send_gossip(c, FD_NODES_MAX, true);
 }
 
 /* ---- the object ---- */
@@ -520,7 +546,7 @@ void control_node(const struct control *c, size_t i, struct control_node *ret) {
 
 void control_leave(struct control *c) {
     c->leaving = true;
-    send_gossip(c, FD_NODES_MAX);
+    send_gossip(c, FD_NODES_MAX, false);
 }
 
 static void meta_closed(void *arg) {

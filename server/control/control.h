@@ -29,6 +29,10 @@ struct control_params {
 struct control *control_open(const struct control_params *p);
 /* control_leave() - tell everybody that this node is going: it leads nothing any more. */
 void control_leave(struct control *c);
+/* control_gone() - the process @id has certainly ended; control_news() - a role of this worker changed: both are acted
+ * on at once. */
+void control_gone(struct control *c, struct node_id id);
+void control_news(struct control *c);
 struct control *control_close(struct control *c); /* before the worker; NULL */
 
 /* ---- the picture ---- */

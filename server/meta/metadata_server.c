@@ -403,6 +403,11 @@ void metadata_server_step_down(struct metadata_server *s) {
     }
 }
 
+void metadata_server_gone(struct metadata_server *s, uint32_t id) {
+    if (s->raft)
+        raft_gone(s->raft, id);
+}
+
 uint32_t metadata_leader(const struct metadata_server *s) {
     struct raft_status st;
 

@@ -350,6 +350,18 @@ void raft_tick(struct raft *r) {
         reset_timeout(r); /* not a voter: nothing to campaign for */
 }
 
+void raft_gone(struct raft *r, uint32_t id) {
+    unsigned rank = 0;
+
+    if (r->role == RAFT_LEADER || r->leader.id != id)
+        return;
+    for (uint32_t i = 0; i < r->config.n; i++)
+        rank += r->config.voters[i].id < r->p.self.id && r->config.voters[i].id != id;
+    r->leader = nobody;
+    r->elapsed = 0;
+    r->timeout = 1 + 3 * rank;
+}
+
 /* ---- ready ---- */
 
 static bool hard_same(const struct raft_hard *a, const struct raft_hard *b) {

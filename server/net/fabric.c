@@ -245,6 +245,7 @@ void fabric_conn_opened(struct conn *c) {
 
     p->retry_ns = 0;
     p->refused = false;
+    p->was = c->node;
     LIST_FOREACH_SAFE (e, &p->queue) {
         struct out_frame *o = LIST_ENTRY(e, struct out_frame, link);
 
@@ -284,6 +285,16 @@ static void fail_sent(struct fabric *f, const struct conn *c, const struct err *
     } while (n);
 }
 
+/* Nobody listens where a process was that I was connected to. */
+static void process_gone(struct peer *p) {
+    struct fabric *f = p->fabric;
+    struct node_id was = p->was;
+
+    p->was = (struct node_id){0};
+    if (p->lane == LANE_GOSSIP && p->id && was.id && f->p.gone)
+        f->p.gone(f->p.arg, was);
+}
+
 void fabric_conn_closed(struct conn *c, const struct err *why) {
     struct fabric *f = c->fabric;
     struct peer *p = c->peer;
@@ -306,10 +317,12 @@ void fabric_conn_closed(struct conn *c, const struct err *why) {
         }
     }
     fail_sent(f, c, why);
+    if (!was_open && c->state == CONN_DIALLING && why->code == RS_ECLOSED)
+        process_gone(p);
     if (was_open) {
         LOG_DEBUG("a fabric connection ended", F_U64("node", c->node.id), F_U64("lane", c->lane),
                   F_STR("why", why->msg));
-        if (!list_empty(&p->queue))
+        if (!list_empty(&p->queue) || (p->id && p->lane == LANE_GOSSIP && !f->draining)) /* is it still there? */
             peer_dial(p);
     } else {
         peer_throttle(p);

@@ -79,6 +79,7 @@ struct peer { /* a destination on one lane */
     uint64_t retry_ns;  /* pause after the next failure */
     struct err err;     /* of the last failure */
     bool refused;
+    struct node_id was; /* who answered on the last connection; zero once it is known to be gone */
 };
 
 struct request { /* a call that came in */

@@ -79,8 +79,10 @@ static void on_reply(struct worker *w, struct worker_call *c, struct slice bytes
         route_remote_outcome(r, c, REMOTE_NOT_DONE, true);
     else if (m.code == WORKER_LOST_LEADERSHIP || m.code == WORKER_SHUTDOWN)
         route_remote_outcome(r, c, REMOTE_UNKNOWN, false);
-    else
+    else {
+        route_remote_answered(r);
         answer(w, c, &m);
+    }
     arena_done(&a);
 }
 

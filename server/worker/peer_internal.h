@@ -27,6 +27,7 @@ void remote_drop(struct worker_call *c);
 /* What came of it: the answer was given (DONE), it certainly did not happen there (NOT_DONE), it may have (UNKNOWN), it
  * is being worked on (PENDING). */
 enum remote_outcome { REMOTE_DONE, REMOTE_NOT_DONE, REMOTE_UNKNOWN, REMOTE_PENDING };
+void route_remote_answered(struct route *r); /* whoever was asked leads */
 void route_remote_outcome(struct route *r, struct worker_call *c, enum remote_outcome o, bool unreachable);
 
 /* peer_put_last() - tag and length of the last field of a message, whose bytes follow as a part. */

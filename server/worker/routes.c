@@ -7,7 +7,7 @@
 #include "worker/partition_internal.h"
 #include "worker/peer_internal.h"
 
-enum { RETRY_MIN_MS = 50, RETRY_MAX_MS = 1000 };
+enum { RETRY_MIN_MS = 50, RETRY_MAX_MS = 300 };
 
 static void on_retry(void *arg);
 
@@ -187,9 +187,16 @@ void route_broken_here(struct route *r) {
         partition_refuse_calls(r->p);
 }
 
+void route_remote_answered(struct route *r) {
+    r->ask_around = false;
+    r->retry_ms = 0;
+}
+
 void route_remote_outcome(struct route *r, struct worker_call *c, enum remote_outcome o, bool unreachable) {
     if (unreachable)
         r->ask_around = true; /* somebody else may know a newer leader */
+    else if (o == REMOTE_PENDING)
+        route_remote_answered(r);
     if (o == REMOTE_UNKNOWN) {
         if (!outcome_unknown(r, c))
             return;

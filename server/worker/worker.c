@@ -159,6 +159,8 @@ static void check_ready(void *arg) {
     struct worker *w = arg;
     bool all = true;
 
+    if (w->params.changed && !w->stopping)
+        w->params.changed(w->params.arg);
     for (size_t i = 0; i < w->n; i++)
         all = all && (!w->routes[i].p || is_ready(w->routes[i].p));
     if (all == w->all_ready || w->stopping)

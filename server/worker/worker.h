@@ -69,6 +69,7 @@ struct worker_params {
      * or broken. Called with every change of that answer. */
     void (*ready)(void *arg, bool all_ready);
     void (*writable)(void *arg); /* worker_writable() became true again */
+    void (*changed)(void *arg);  /* (may be NULL) the role of a partition changed; told once per turn */
     void *arg;
 };
 /* worker_open() - blocking: opens the tables of the partitions that run here. Those that shall lead at once claim their

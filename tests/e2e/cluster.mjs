@@ -74,7 +74,7 @@ export class Client {
     this.acked = 0;
     this.last = Date.now();
     this.stopped = false;
-    this.falseAnswers = [];
+    this.slow = []; // attempts that took long, for people
   }
 
   counter(k) {
@@ -87,8 +87,12 @@ export class Client {
     const key = `${this.name}-${k}-${expected}`;
     const begin = Date.now();
     while (!this.stopped) {
+      const asked = Date.now();
+      const at = this.at;
       const r = await request(`${this.ingresses[this.at]}/${this.target}/${this.counter(k)}/${this.handler}`,
         { json: 1, headers: { "idempotency-key": key }, timeout: this.timeout }).catch((e) => ({ failed: e }));
+      if (Date.now() - asked > 1500)
+        this.slow.push(`${this.name}: ${key} at node ${at + 1}, asked ${new Date(asked).toISOString().slice(11, 23)}, ${Date.now() - asked} ms, ${r.status ?? r.failed.message}`);
       if (r.status === 200) {
         const value = typeof r.json() === "object" ? r.json().count : r.json();
         if (value !== expected) throw new Error(`${this.counter(k)}: increment ${expected} was answered ${value}`);

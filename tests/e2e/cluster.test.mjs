@@ -68,6 +68,7 @@ test("with two of three gone the cluster stalls, and resumes by itself when they
 test("every counter is right, asked through each node", async (t) => {
   for (const c of t.clients) await c.stop();
   for (const s of t.cluster.nodes) await checkCounters(t.clients, s.ingress);
+  for (const line of t.clients.flatMap((c) => c.slow)) console.log(`# ${line}`);
   console.log(`# ${t.clients.reduce((sum, c) => sum + c.acked, 0)} increments`);
 });
 
