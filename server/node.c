@@ -319,9 +319,9 @@ static void on_ready(void *arg, bool all_lead) {
     uint64_t ms = (loop_mono_ns(n->loop) - n->started_ns) / 1000000;
 
     if (all_lead)
-        LOG_INFO("all partitions are led by this node", F_U64("since_start_ms", ms));
+        LOG_INFO("all partitions of this node lead or follow", F_U64("since_start_ms", ms));
     else
-        LOG_WARN("not all partitions have a leader");
+        LOG_WARN("not all partitions of this node lead or follow yet");
 }
 
 static void on_roles(void *arg) {

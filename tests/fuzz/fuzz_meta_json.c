@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Metadata values from a store or a peer: no input crashes a parser, and what was accepted encodes to something that
  * parses to the same bytes again. First byte: which kind. */
+#include "meta/epoch_metadata.h"
 #include "meta/logs_config.h"
 #include "meta/nodes_config.h"
 #include "meta/partition_table.h"
