@@ -79,7 +79,26 @@ static void wait_answered(struct ls_req *req, const struct ls_reply *reply) {
         return;
     }
     /* Sealed without a new tail, or no answer: the chain will change; look again in a while in any case. */
+    if (reply->status != LS_OK)
+        l->watch_turn++;
+    else if (reply->sealed)
+        log_seal_stuck(l, req->loglet_id);
     timer_set(l->node->p.loop, &w->retry, WATCH_RETRY_NS);
+}
+
+/* This node's own log-server, or the others in turn. */
+static uint32_t watch_node(const struct log *l, const struct segment_params *p) {
+    uint32_t node;
+
+    for (uint32_t i = 0; i < p->n_nodes; i++)
+        if (p->nodes[i] == l->node->p.self.id && l->node->p.server)
+            return p->nodes[i];
+    for (uint32_t i = 0; i < p->n_nodes; i++) {
+        node = p->nodes[(l->watch_turn + i) % p->n_nodes];
+        if (log_router_alive(&l->node->router, node))
+            return node;
+    }
+    return p->nodes[l->watch_turn % p->n_nodes];
 }
 
 void log_watch_tail(struct log *l) {
@@ -97,10 +116,7 @@ void log_watch_tail(struct log *l) {
     w->req.what = LS_WAIT_GLOBAL;
     w->req.tail = log_open_tail(l, tail) + 1;
     w->req.h = (struct ls_req){.kind = LS_WAIT, .loglet_id = tail->params.loglet_id, .done = wait_answered};
-    w->node = tail->params.nodes[0];
-    for (uint32_t i = 0; i < tail->params.n_nodes; i++)
-        if (tail->params.nodes[i] == l->node->p.self.id)
-            w->node = l->node->p.self.id;
+    w->node = watch_node(l, &tail->params);
     timer_init(&w->retry, wait_retry, w);
     w->parked = true;
     log_router_submit(&l->node->router, w->node, &w->req.h);
@@ -224,6 +240,7 @@ struct log *log_open(struct log_node *n, log_id_t id, const struct log_events *e
     l->committed = LSN_OLDEST;
     list_init(&l->readers);
     list_init(&l->asks);
+    list_init(&l->seals);
     loop_hook_init(&l->pump, pump, l);
     timer_init(&l->again, again, l);
     map_add(&n->logs, &l->map_node, map_hash_u64(id));
@@ -241,6 +258,7 @@ struct log *log_close(struct log *l) {
     l->lead_done = NULL;
     lead_stop(l);
     log_watch_stop(l);
+    seals_drop(l);
     while (!list_empty(&l->readers))
         reader_free(LIST_ENTRY(l->readers.next, struct log_reader, link));
     asks_drop(l);
@@ -318,6 +336,7 @@ static void chains_changed(void *arg) {
         struct log *l = MAP_ENTRY(e, struct log, map_node);
 
         lead_chain_changed(l);
+        seals_chain_changed(l);
         log_touch(l);
     }
     if (!replication_eq(n->improve_replication, n->chains.current->replication) ||

@@ -100,6 +100,11 @@ lsn_t log_committed_tail(const struct log *l);
 typedef void (*log_tail_fn)(void *arg, int status, lsn_t tail, const struct err *err);
 void log_find_tail(struct log *l, log_tail_fn done, void *arg);
 
+/* log_seal() - close the chain behind what may have been acknowledged: no append follows, unless a leader extends it.
+ * @permanent: nobody ever does. @reason: copied; may be NULL. @done: the tail of the closed chain; RS_ENOENT: no such
+ * log; RS_EAGAIN: the chain changed meanwhile. Waits for the log-servers; log_close() ends it. */
+void log_seal(struct log *l, bool permanent, const char *reason, log_tail_fn done, void *arg);
+
 /* log_trim() - everything up to @upto (inclusive; clipped to what is committed) may go. Monotone, idempotent. @done:
  * durable. Whole segments leave the chain later. */
 typedef void (*log_done_fn)(void *arg, int status, const struct err *err);

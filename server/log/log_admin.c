@@ -20,9 +20,10 @@ struct ask {
     struct log *log; /* NULL: closed meanwhile, or answered */
     enum ask_kind kind;
     uint32_t under_way;
-    /* tail */
     struct quorum quorum;
     struct quorum_mask answered;
+    enum ls_status refused; /* what a member said that did not answer LS_OK */
+    /* tail */
     lsn_t base, tail;
     log_tail_fn tail_done;
     /* trim */
@@ -166,7 +167,7 @@ static void chain_trimmed(struct chain_op *op, int status, const struct err *err
     trim_finish(a);
 }
 
-/* All members confirmed: whole segments leave the chain. */
+/* A write quorum confirmed: whole segments leave the chain. */
 static void trim_chain(struct ask *a) {
     const struct chain *c = log_chain(a->log);
 
@@ -194,34 +195,40 @@ static void trim_answered(struct ls_req *req, const struct ls_reply *reply) {
     struct ask *a = q->ask;
 
     a->under_way--;
-    if (reply->status != LS_OK && a->log)
-        a->status =
-            err_set(&a->err, reply->status == LS_DISABLED ? RS_EIO : RS_EAGAIN,
-                    "log %" PRIu32 ": a log-server answers %s to a trim", a->log->id, ls_status_str(reply->status));
+    if (reply->status == LS_OK)
+        quorum_mask_set(&a->answered, q->member);
+    else
+        a->refused = reply->status;
     if (a->under_way)
         return;
+    if (a->log && !quorum_is_write(&a->quorum, &a->answered)) /* the others are told by the next trim */
+        a->status =
+            err_set(&a->err, a->refused == LS_DISABLED ? RS_EIO : RS_EAGAIN,
+                    "log %" PRIu32 ": a log-server answers %s to a trim", a->log->id, ls_status_str(a->refused));
     if (a->log)
         trim_chain(a);
     else
         ask_release(a);
 }
 
-/* Last offset of segment @i to trim for @upto; 0: none. */
-static uint32_t trim_offset(const struct chain *c, size_t i, lsn_t upto) {
-    const struct segment *s = &c->segments[i];
-    lsn_t last = i + 1 < c->n ? s[1].base - 1 : upto;
+/* The segment that keeps some of its records; those before it leave the chain, and log-servers forget what has no
+ * chain, also those that cannot be asked now. NULL: no segment has to be trimmed. */
+static const struct segment *trim_segment(const struct chain *c, lsn_t upto) {
+    for (size_t i = 0; i < c->n; i++) {
+        const struct segment *s = &c->segments[i];
 
-    if (s->kind == SEGMENT_SEALED || s->base > upto)
-        return 0;
-    return (uint32_t)(MIN(last, upto) - s->base + 1);
+        if (s->kind == SEGMENT_SEALED || s->base > upto)
+            return NULL;
+        if (i + 1 == c->n || s[1].base > upto + 1)
+            return s;
+    }
+    return NULL;
 }
 
 static bool trim_needed(const struct log *l, const struct segment_params *p, uint32_t offset) {
     struct ls_reply reply;
     uint32_t trimmed;
 
-    if (offset == 0)
-        return false;
     if (p->n_nodes > 1 || p->nodes[0] != l->node->p.self.id || !l->node->p.server)
         return true;
     log_server_peek(l->node->p.server, p->loglet_id, &reply, &trimmed);
@@ -230,39 +237,35 @@ static bool trim_needed(const struct log *l, const struct segment_params *p, uin
 
 void log_trim(struct log *l, lsn_t upto, log_done_fn done, void *arg) {
     const struct chain *c = log_chain(l);
-    size_t max = 0;
-    struct ask *a;
+    struct ask *a = ask_new(l, ASK_TRIM, arg, NODESET_MAX);
+    const struct segment *s;
+    uint32_t offset = 0;
 
-    for (size_t i = 0; c && i < c->n; i++)
-        max += c->segments[i].params.n_nodes;
-    a = ask_new(l, ASK_TRIM, arg, max);
     a->trim_done = done;
     a->upto = MIN(upto, log_committed_tail(l) - 1);
-    for (size_t i = 0; c && i < c->n; i++) {
-        const struct segment_params *p = &c->segments[i].params;
-        uint32_t offset = trim_offset(c, i, a->upto);
-
-        if (!trim_needed(l, p, offset))
-            continue;
-        for (uint32_t k = 0; k < p->n_nodes; k++) {
-            struct question *q = &a->questions[a->n++];
-
-            q->ask = a;
-            q->member = p->nodes[k];
-            q->u.trim = (struct ls_trim){.h = {.kind = LS_TRIM, .loglet_id = p->loglet_id, .done = trim_answered},
-                                         .trim_point = offset};
-            if (i + 1 == c->n)
-                q->u.h.global_tail = (uint32_t)(log_committed_tail(l) - c->segments[i].base + 1);
-        }
-    }
-    a->under_way = (uint32_t)a->n;
-    if (a->n == 0) {
+    s = c ? trim_segment(c, a->upto) : NULL;
+    if (s)
+        offset = (uint32_t)(a->upto - s->base + 1);
+    if (!s || !trim_needed(l, &s->params, offset)) {
         a->under_way = 1;
         loop_post(l->node->p.loop, trim_nothing, a);
         return;
     }
-    for (size_t i = 0; i < a->n; i++)
-        log_router_submit(&l->node->router, a->questions[i].member, &a->questions[i].u.h);
+    quorum_init(&a->quorum, l->node->nodes, s->params.replication, s->params.nodes, s->params.n_nodes);
+    a->n = a->quorum.n;
+    a->under_way = (uint32_t)a->n;
+    for (uint32_t i = 0; i < a->n; i++) {
+        struct question *q = &a->questions[i];
+
+        q->ask = a;
+        q->member = i;
+        q->u.trim = (struct ls_trim){.h = {.kind = LS_TRIM, .loglet_id = s->params.loglet_id, .done = trim_answered},
+                                     .trim_point = offset};
+        if (s == chain_tail(c))
+            q->u.h.global_tail = (uint32_t)(log_committed_tail(l) - s->base + 1);
+    }
+    for (uint32_t i = 0; i < a->n; i++)
+        log_router_submit(&l->node->router, a->quorum.members[i].node, &a->questions[i].u.h);
 }
 
 lsn_t log_trim_point(const struct log *l) {

@@ -11,10 +11,11 @@ struct trio {
     struct log_peers peers; /* first */
     struct node *n;         /* node 1, with metadata */
     struct log_server *servers[4];
-    struct store *stores[4];
-    bool down[4];
-    uint32_t lose_stores; /* of a million stores to peers so many are lost */
-    struct list lost;
+    struct store *disks[4];
+    bool down[4], hangs[4]; /* refuses; never answers */
+    unsigned stores[4];     /* asked for, by member */
+    uint32_t lose_stores;   /* of a million stores to peers so many are lost */
+    struct list lost, hung;
     struct loop_hook answer;
     struct log_node *layer;
     struct log *log;
@@ -93,12 +94,20 @@ static void by_wire(struct log_server *server, struct ls_req *req) {
     buf_done(&out);
 }
 static void to_server(struct trio *t, uint32_t node, struct ls_req *req) {
-    if (t->down[node] || (req->kind == LS_STORE && node_draw(t->n) % 1000000 < t->lose_stores)) {
+    t->stores[node] += req->kind == LS_STORE;
+    if (t->hangs[node])
+        list_push_back(&t->hung, &req->link);
+    else if (t->down[node] || (req->kind == LS_STORE && node_draw(t->n) % 1000000 < t->lose_stores)) {
         list_push_back(&t->lost, &req->link);
         loop_hook_arm(t->n->loop, &t->answer);
     } else {
         by_wire(t->servers[node], req);
     }
+}
+static void stop_hanging(struct trio *t) {
+    memset(t->hangs, 0, sizeof t->hangs);
+    list_splice(&t->lost, &t->hung);
+    loop_hook_arm(t->n->loop, &t->answer);
 }
 static void peers_submit(struct log_peers *p, uint32_t node, struct ls_req *req) {
     to_server(CONTAINER_OF(p, struct trio, peers), node, req);
@@ -106,7 +115,7 @@ static void peers_submit(struct log_peers *p, uint32_t node, struct ls_req *req)
 static void peers_release(struct log_peers *p, uint32_t node, uint64_t loglet_id, uint32_t tail) {
     struct trio *t = CONTAINER_OF(p, struct trio, peers);
 
-    if (!t->down[node])
+    if (!t->down[node] && !t->hangs[node])
         log_server_release(t->servers[node], loglet_id, tail);
 }
 static const struct log_peers_ops peers_ops = {.submit = peers_submit, .release = peers_release};
@@ -148,7 +157,7 @@ static void on_led(void *arg, int status, lsn_t first, const struct err *err) {
 
 /* The log layer of this process's next life: another generation of node 1, nothing in memory, everything from the
  * servers. All its requests go through the fake fabric, those to its own node as well. */
-static void life(struct trio *t) {
+static void follow(struct trio *t) {
     struct log_node_params p = {.loop = t->n->loop, .meta = t->n->meta, .peers = &t->peers, .self = {9, 0}};
 
     t->layer = log_node_close(t->layer);
@@ -160,6 +169,9 @@ static void life(struct trio *t) {
     t->reader = log_read(t->log, 1, &reader_events, t);
     t->led = t->ended = 0;
     t->appended = 0;
+}
+static void life(struct trio *t) {
+    follow(t);
     log_lead(t->log, t->epoch, on_led, t);
 }
 static int append(struct trio *t, size_t n) {
@@ -212,6 +224,7 @@ static struct trio *trio_new(uint64_t seed) {
     t->n = node_new(seed);
     t->n->logs = log_node_close(t->n->logs);
     list_init(&t->lost);
+    list_init(&t->hung);
     loop_hook_init(&t->answer, answer_lost, t);
     t->committed = xnewn(uint64_t, MAX_RECORDS);
     t->number = 1;
@@ -231,7 +244,7 @@ static struct trio *trio_new(uint64_t seed) {
         e->storage_state = STORAGE_READ_WRITE;
         snprintf(dir, sizeof dir, "/n%u/log", i);
         e->name = xstrdup(dir);
-        p.store = t->stores[i] = node_store(t->n, dir, "log");
+        p.store = t->disks[i] = node_store(t->n, dir, "log");
         assert_int_equal(log_server_open(&p, &t->servers[i], NULL), 0);
     }
     nodes->version = version + 1;
@@ -246,6 +259,7 @@ static struct trio *trio_new(uint64_t seed) {
 static void trio_free(struct trio *t) {
     bool closed[4] = {0};
 
+    stop_hanging(t);
     t->layer = log_node_close(t->layer);
     node_settle(t->n);
     for (uint32_t i = 2; i <= 3; i++)
@@ -253,7 +267,7 @@ static void trio_free(struct trio *t) {
     node_settle(t->n);
     assert_true(closed[2] && closed[3]);
     for (uint32_t i = 2; i <= 3; i++)
-        store_close(t->stores[i]);
+        store_close(t->disks[i]);
     node_settle(t->n);
     loop_hook_disarm(&t->answer);
     /* node_stop() closes a log layer; this one had its own */
@@ -510,6 +524,178 @@ static void a_reign_survives_seals_lost_stores_and_changed_replication_without_l
     }
 }
 
+/* ---- members that are away ---- */
+
+static bool not_two(void *arg, uint32_t node) {
+    return node != 2;
+}
+
+static void a_member_that_is_away_is_asked_seldom_and_gets_what_it_missed_when_it_is_needed(void **state) {
+    struct trio *t = trio_new(9);
+
+    life(t);
+    node_settle(t->n);
+    t->down[2] = true;
+    for (unsigned i = 0; i < 500; i++) {
+        assert_int_equal(append(t, 1), 0);
+        node_pass(t->n, 1000000u);
+    }
+    assert_int_equal(t->next, 501);
+    assert_in_range(t->stores[2], 1, 100);
+    t->down[3] = true; /* nobody but the one that is away can help */
+    for (unsigned i = 0; i < 200; i++)
+        assert_int_equal(append(t, 1), 0);
+    node_pass(t->n, 5000000000u);
+    assert_int_equal(t->next, 501);
+    t->down[2] = false;
+    node_pass(t->n, 300000000u); /* one probe, then all at once */
+    expect_all(t);
+    assert_int_equal(t->next, 701);
+    trio_free(t);
+}
+
+static void a_member_said_to_be_dead_delays_neither_stores_nor_a_new_leader(void **state) {
+    struct trio *t = trio_new(10);
+
+    life(t);
+    node_settle(t->n);
+    t->hangs[2] = true;
+    log_node_set_alive(t->layer, not_two, NULL);
+    t->stores[2] = 0;
+    assert_int_equal(append(t, 5), 0);
+    node_settle(t->n);
+    assert_int_equal(t->next, 6);
+    assert_int_equal(t->stores[2], 0);
+    t->lose_stores = 500000; /* on one of the two: the next leader has something to repair */
+    for (unsigned i = 0; i < 6; i++) {
+        assert_int_equal(append(t, 2), 0);
+        node_settle(t->n);
+    }
+    t->lose_stores = 0;
+    follow(t);
+    log_node_set_alive(t->layer, not_two, NULL);
+    log_lead(t->log, t->epoch, on_led, t);
+    node_settle(t->n); /* no time passes */
+    assert_int_equal(t->led, 1);
+    assert_int_equal(t->led_status, 0);
+    assert_true(t->next > 6);
+    trio_free(t);
+}
+
+static void a_reader_closes_a_segment_whose_leader_died_while_somebody_sealed_it(void **state) {
+    struct trio *t = trio_new(11);
+    struct logs_config *c;
+
+    life(t);
+    node_settle(t->n);
+    assert_int_equal(append(t, 3), 0);
+    node_settle(t->n);
+    assert_int_equal(append(t, 4), 0);
+    while (t->next < 8)
+        assert_true(node_step(t->n)); /* acknowledged; the log-servers were not told of it yet */
+    stranger_seals(t, 3);
+    follow(t);
+    node_pass(t->n, 1000000000u);
+    assert_true(t->next < 8);
+    node_pass(t->n, 10000000000u);
+    assert_int_equal(t->next, 8);
+    assert_int_equal(chain_tail(chain_now(t, 0, &c))->kind, SEGMENT_SEALED);
+    logs_config_free(c);
+    log_lead(t->log, t->epoch, on_led, t);
+    node_settle(t->n);
+    t->number = 8;
+    assert_int_equal(append(t, 2), 0);
+    node_settle(t->n);
+    expect_all(t);
+    trio_free(t);
+}
+
+struct asked {
+    int called, status;
+    lsn_t tail;
+};
+static void on_sealed(void *arg, int status, lsn_t tail, const struct err *err) {
+    struct asked *a = arg;
+
+    a->called++;
+    a->status = status;
+    a->tail = tail;
+}
+
+static void an_operator_seals_a_log_and_its_leader_opens_it_again_unless_it_is_for_good(void **state) {
+    struct trio *t = trio_new(12);
+    struct asked a = {0};
+
+    follow(t);
+    log_seal(t->log, false, NULL, on_sealed, &a);
+    assert_int_equal(a.called, 0);
+    node_settle(t->n);
+    assert_int_equal(a.called, 1);
+    assert_int_equal(a.status, RS_ENOENT);
+    log_lead(t->log, t->epoch, on_led, t);
+    node_settle(t->n);
+    assert_int_equal(append(t, 3), 0);
+    node_settle(t->n);
+    log_seal(t->log, false, "maintenance", on_sealed, &a);
+    node_pass(t->n, 1000000000u);
+    assert_int_equal(a.status, 0);
+    assert_int_equal(a.tail, 4);
+    assert_int_equal(append(t, 3), 0);
+    node_settle(t->n);
+    expect_all(t);
+    log_seal(t->log, true, NULL, on_sealed, &a);
+    node_pass(t->n, 1000000000u);
+    assert_int_equal(a.called, 3);
+    assert_int_equal(a.tail, 7);
+    assert_int_equal(t->ended, 1);
+    assert_false(log_is_leading(t->log));
+    trio_free(t);
+}
+
+static void on_trimmed(void *arg, int status, const struct err *err) {
+    *(int *)arg = status;
+}
+
+static void history_on_a_lost_node_leaves_the_chain_by_trimming_and_delays_nobody(void **state) {
+    struct trio *t = trio_new(13);
+    struct logs_config *c;
+    const struct chain *ch;
+    uint32_t lost;
+    int trimmed = 1;
+
+    set_replication(t, 1);
+    node_settle(t->n);
+    life(t);
+    node_settle(t->n);
+    assert_int_equal(append(t, 5), 0);
+    node_settle(t->n);
+    lost = chain_tail(chain_now(t, 0, &c))->params.nodes[0];
+    logs_config_free(c);
+    set_replication(t, 2);
+    node_pass(t->n, 2000000000u);
+    assert_int_equal(append(t, 5), 0);
+    node_settle(t->n);
+    assert_int_equal(t->next, 11);
+    t->down[lost] = true; /* for good */
+    follow(t);
+    (void)log_reader_close(t->reader);
+    t->next = 6; /* a follower that applied what it held */
+    t->reader = log_read(t->log, 6, &reader_events, t);
+    log_lead(t->log, t->epoch, on_led, t);
+    node_pass(t->n, 1000000000u);
+    assert_int_equal(t->led_status, 0);
+    assert_int_equal(append(t, 5), 0);
+    node_pass(t->n, 1000000000u);
+    assert_int_equal(t->next, 16);
+    log_trim(t->log, 8, on_trimmed, &trimmed);
+    node_pass(t->n, 1000000000u);
+    assert_int_equal(trimmed, 0);
+    ch = chain_now(t, 0, &c);
+    assert_int_equal(ch->segments[0].base, 6);
+    logs_config_free(c);
+    trio_free(t);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(one_dead_member_is_tolerated_two_stall_until_one_is_back),
     cmocka_unit_test(a_new_leader_keeps_what_was_acknowledged_with_one_member_dead),
@@ -517,6 +703,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_changed_replication_takes_effect_under_a_leader_that_goes_on_appending),
     cmocka_unit_test(logs_are_improved_a_third_of_them_at_a_time_and_then_left_alone),
     cmocka_unit_test(a_segment_is_not_left_while_those_alive_could_not_carry_the_next),
+    cmocka_unit_test(a_member_that_is_away_is_asked_seldom_and_gets_what_it_missed_when_it_is_needed),
+    cmocka_unit_test(a_member_said_to_be_dead_delays_neither_stores_nor_a_new_leader),
+    cmocka_unit_test(a_reader_closes_a_segment_whose_leader_died_while_somebody_sealed_it),
+    cmocka_unit_test(an_operator_seals_a_log_and_its_leader_opens_it_again_unless_it_is_for_good),
+    cmocka_unit_test(history_on_a_lost_node_leaves_the_chain_by_trimming_and_delays_nobody),
     cmocka_unit_test(a_reign_survives_seals_lost_stores_and_changed_replication_without_losing_or_doubling),
 };
 const struct unit_group log_cluster_test_group = UNIT_GROUP(tests);

@@ -67,9 +67,12 @@ struct log {
     uint64_t hint_loglet; /* what a log-server told last */
     uint32_t hint_tail;
     struct log_wait *wait;
+    uint32_t watch_turn; /* which member to ask next */
     lsn_t committed;
 
-    struct list readers, asks; /* asks: find-tail and trim */
+    uint64_t stuck_loglet;            /* a segment that a reader found sealed and open in the chain */
+    uint64_t stuck_until_ns;          /* 0: none yet */
+    struct list readers, asks, seals; /* asks: find-tail and trim */
 };
 
 struct log_reader {
@@ -110,3 +113,8 @@ void reader_pump(struct log_reader *r);
 void reader_free(struct log_reader *r);
 
 void asks_drop(struct log *l);
+
+/* log_seal_stuck() - a reader waits at the sealed end of a segment that the chain calls open. */
+void log_seal_stuck(struct log *l, uint64_t loglet_id);
+void seals_chain_changed(struct log *l);
+void seals_drop(struct log *l);

@@ -77,16 +77,22 @@ static void fetch_arrived(struct ls_req *req, const struct ls_reply *reply) {
     log_touch(r->log);
 }
 
-/* The member to ask: this node first, then the others in turn. */
+/* The member to ask: this node first, then the others in turn; those said to be dead only when all are. */
 static uint32_t fetch_node(const struct log_reader *r, const struct segment_params *p) {
-    uint32_t own = UINT32_MAX;
+    const struct log_node *n = r->log->node;
+    uint32_t first = 0;
+    const uint32_t turn = r->tries;
 
     for (uint32_t i = 0; i < p->n_nodes; i++)
-        if (p->nodes[i] == r->log->node->p.self.id)
-            own = i;
-    if (own == UINT32_MAX)
-        return p->nodes[r->tries % p->n_nodes];
-    return p->nodes[(own + r->tries) % p->n_nodes];
+        if (p->nodes[i] == n->p.self.id)
+            first = i;
+    for (uint32_t i = 0; i < p->n_nodes; i++) {
+        uint32_t node = p->nodes[(first + turn + i) % p->n_nodes];
+
+        if (log_router_alive(&n->router, node))
+            return node;
+    }
+    return p->nodes[(first + turn) % p->n_nodes];
 }
 
 static void fetch_start(struct log_reader *r, const struct segment *s, uint32_t to) {

@@ -27,6 +27,7 @@ struct recover {
     uint32_t under_way;
     struct repair *repair; /* under way */
     uint32_t proposed;     /* the tail it is about */
+    bool repair_later;     /* it failed: not before the timer */
     bool over;             /* cancelled or answered: lives only for the answers under way */
     recover_fn done;
     void *arg;
@@ -52,11 +53,20 @@ static void ask_all(struct recover *r) {
     }
 }
 
+/* Is an answer under way from somebody who is not said to be dead? */
+static bool more_to_come(const struct recover *r) {
+    for (uint32_t i = 0; i < r->quorum.n; i++)
+        if (r->asks[i].under_way && log_router_alive(r->router, r->quorum.members[i].node))
+            return true;
+    return false;
+}
+
 static void retry(void *arg) {
     struct recover *r = arg;
 
+    r->repair_later = false;
     ask_all(r);
-    if (r->under_way == 0) /* all members answered before: nothing is left but to repair again */
+    if (!more_to_come(r)) /* all members answered before: nothing is left but to repair again */
         check(r);
 }
 
@@ -85,14 +95,17 @@ static void repaired(void *arg, int status) {
     r->repair = NULL;
     if (status == 0)
         finish(r, 0, r->proposed, NULL);
-    else
+    else {
+        r->repair_later = true;
         again_later(r);
+    }
     release(r);
 }
 
 static void repair(struct recover *r, uint32_t tail) {
-    if (r->repair || timer_armed(&r->retry))
+    if (r->repair || r->repair_later)
         return;
+    timer_stop(r->router->loop, &r->retry);
     r->proposed = tail;
     r->repair = repair_start(&(struct repair_params){.router = r->router,
                                                      .quorum = &r->quorum,
@@ -127,10 +140,9 @@ static void check(struct recover *r) {
             finish(r, 0, tail, NULL);
             return;
         }
-        if (r->under_way == 0) {
+        if (!more_to_come(r))
             repair(r, tail);
-            return;
-        }
+        return;
     } else if (disabled && !quorum_f_passes(quorum_f_majority(&r->quorum, &possible))) {
         struct err err;
 
@@ -139,7 +151,7 @@ static void check(struct recover *r) {
         finish(r, RS_EIO, 0, &err);
         return;
     }
-    if (r->under_way == 0)
+    if (!timer_armed(&r->retry)) /* also while others keep me waiting: who failed may be back */
         again_later(r);
 }
 
