@@ -273,23 +273,85 @@ static void on_provisioned(void *arg, int status, bool newly, const struct err *
 }
 
 static void replication_text(const struct cfg_replication *r, char text[32], const char *otherwise) {
-    if (r->copies)
+    if (r->copies && !r->all)
         (void)snprintf(text, 32, "{node: %u}", r->copies);
     else
         (void)snprintf(text, 32, "%s", otherwise);
 }
 
-static void provision(struct node *n) {
+static void provision_params(const struct node *n, char logs[32], char partitions[32], struct provision_params *ret) {
     const struct config *c = n->config;
-    char logs[32], partitions[32];
-    struct provision_params p = {.cluster_name = c->cluster_name,
-                                 .num_partitions = (uint32_t)c->default_num_partitions,
-                                 .log_replication = logs,
-                                 .partition_replication = partitions};
 
     replication_text(&c->log_replication, logs, "1");
     replication_text(&c->partition_replication, partitions, "everywhere");
+    *ret = (struct provision_params){.cluster_name = c->cluster_name,
+                                     .num_partitions = (uint32_t)c->default_num_partitions,
+                                     .log_replication = logs,
+                                     .partition_replication = partitions};
+}
+
+static void provision(struct node *n) {
+    char logs[32], partitions[32];
+    struct provision_params p;
+
+    provision_params(n, logs, partitions, &p);
     cluster_provision(n->meta, &p, on_provisioned, n);
+}
+
+/* ---- what tools ask ---- */
+
+static const char *metadata_status(const struct node *n) {
+    static const char *const names[] = {"Awaiting provisioning", "Standby", "Member"};
+    struct metadata_server_status st;
+
+    if (!n->metadata_server)
+        return "";
+    metadata_server_status(n->metadata_server, &st);
+    return names[st.state];
+}
+
+static const char *role_status(const struct node *n, unsigned role, bool open) {
+    return !(n->config->roles & role) ? "" : n->stopping ? "Stopping" : open ? "Ready" : "Starting";
+}
+
+static void facts(void *arg, struct node_facts *ret) {
+    struct node *n = arg;
+
+    *ret = (struct node_facts){.status = n->stopping  ? NODE_SHUTTING_DOWN
+                                         : n->serving ? NODE_ALIVE
+                                                      : NODE_STARTING,
+                               .self = n->self,
+                               .fingerprint = n->marker.fingerprint,
+                               .uptime_ms = (loop_now_ns(n->loop) - n->started_ns) / 1000000,
+                               .roles = n->config->roles,
+                               .cluster_name = n->config->cluster_name,
+                               .node_name = n->config->node_name,
+                               .address = n->fabric_address,
+                               .version = RESTATE_SERVER_VERSION,
+                               .storage = n->config->storage.plugin[STORE_DATA].name,
+                               .transport = strncmp(n->fabric_address, "https:", 6) == 0  ? "tls"
+                                            : strncmp(n->fabric_address, "unix:", 5) == 0 ? "unix"
+                                                                                          : "tcp",
+                               .metadata_server = metadata_status(n),
+                               .log_server = n->log_server && log_server_failsafe(n->log_server)
+                                                 ? "Failsafe"
+                                                 : role_status(n, CFG_ROLE_LOG_SERVER, n->log_server != NULL),
+                               .worker = role_status(n, CFG_ROLE_WORKER, n->worker != NULL),
+                               .admin = role_status(n, CFG_ROLE_ADMIN, n->admin != NULL)};
+    provision_params(n, n->log_replication, n->partition_replication, &ret->provision);
+    versions(n, ret->versions);
+}
+
+static void open_node_ctl(struct node *n) {
+    struct node_ctl_params p = {.loop = n->loop,
+                                .fabric = n->fabric,
+                                .meta = n->meta,
+                                .may_provision = n->metadata_server != NULL,
+                                .facts = facts,
+                                .arg = n};
+
+    n->node_ctl = node_ctl_open(&p);
+    n->metadata_proxy = metadata_proxy_open(n->loop, n->fabric, n->meta);
 }
 
 void node_enter_cluster(struct node *n) {
@@ -298,6 +360,8 @@ void node_enter_cluster(struct node *n) {
 
     if (r == 0)
         r = open_metadata(n, &err);
+    if (r == 0)
+        open_node_ctl(n);
     if (r < 0)
         node_fail(n, "cannot start", &err);
     else if (n->config->auto_provision && !n->marker.provisioned && n->metadata_server)
@@ -351,8 +415,12 @@ void node_open_control(struct node *n) {
                                       (uint32_t)c->gossip.loneliness_threshold},
                                .gossip_peers = (unsigned)c->gossip.num_peers};
 
+    struct cluster_ctrl_params cp = {.loop = n->loop, .fabric = n->fabric, .meta = n->meta, .log_node = n->log_node};
+
     n->control = control_open(&p);
     log_node_set_alive(n->log_node, log_server_may_answer, n->control);
+    cp.control = n->control;
+    n->cluster_ctrl = cluster_ctrl_open(&cp);
     if (c->roles & CFG_ROLE_WORKER)
         cluster_set_worker_active(n->meta, n->self, on_worker_active, n);
 }

@@ -2,7 +2,10 @@
 /* node_internal.h : struct node, shared by node.c (from open to serving) and node_stop.c (back again). */
 #pragma once
 #include "admin/admin.h"
+#include "control/cluster_ctrl.h"
 #include "control/control.h"
+#include "control/metadata_proxy.h"
+#include "control/node_ctl.h"
 #include "ingress/ingress.h"
 #include "base/limits.h"
 #include "http/headers.h"
@@ -64,12 +67,16 @@ struct node {
     struct invoker *invoker;
     struct worker *worker;
     struct control *control;
+    struct node_ctl *node_ctl; /* what restatectl asks */
+    struct metadata_proxy *metadata_proxy;
+    struct cluster_ctrl *cluster_ctrl;
     struct ingress *ingress;
     struct admin *admin;
     struct node_id self;
     enum storage_state storage_state;
     uint64_t started_ns;
     char ingress_address[300], fabric_address[640];
+    char log_replication[32], partition_replication[32]; /* as provisioning would write them */
 
     bool stopping, serving;
     unsigned draining;

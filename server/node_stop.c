@@ -107,6 +107,9 @@ void node_stop_now(struct node *n) {
         n->draining++;
         admin_drain(n->admin, DRAIN_NS, on_drained, n);
     }
+    n->cluster_ctrl = cluster_ctrl_close(n->cluster_ctrl);
+    n->metadata_proxy = metadata_proxy_close(n->metadata_proxy);
+    n->node_ctl = node_ctl_close(n->node_ctl);
     if (n->control) {
         control_leave(n->control);
         log_node_set_alive(n->log_node, NULL, NULL);

@@ -20,6 +20,7 @@ struct heard { /* what a node said of itself */
     struct node_id id;
     uint64_t started_ms;
     uint64_t dead_since_ns; /* 0: alive, or never heard of */
+    uint32_t schema_version;
     struct control_processor *processors;
     size_t n;
 };
@@ -138,6 +139,7 @@ static void take_gossip(struct control *c, struct node_id from, const struct ctl
     }
     h->id = from;
     h->started_ms = m->started;
+    h->schema_version = m->schema_version;
     if (!m->with_processors || m->n_processors > PROCESSORS_MAX)
         return;
     free(h->processors);
@@ -192,6 +194,7 @@ static void keep_own(struct control *c) {
     free(h->processors);
     h->id = c->p.self;
     h->started_ms = c->started_ms;
+    h->schema_version = meta_version(c->p.meta, META_KEY_SCHEMA);
     h->n = own_processors(c, &h->processors);
 }
 
@@ -224,6 +227,7 @@ static void send_gossip(struct control *c, unsigned peers, bool processors_too) 
                            .sent_at = loop_wall_ns(c->p.loop) / 1000000,
                            .leaving = c->leaving,
                            .nodes = nodes,
+                           .schema_version = meta_version(c->p.meta, META_KEY_SCHEMA),
                            .with_processors = own && processors_too,
                            .processors = processors};
     struct fabric_message msg = {.service = SERVICE_GOSSIP, .type = GOSSIP};
@@ -540,8 +544,18 @@ void control_node(const struct control *c, size_t i, struct control_node *ret) {
                                  .seen_ms = own ? loop_wall_ns(c->p.loop) / 1000000
                                             : n ? n->seen_ms
                                                 : 0,
+                                 .schema_version = h->schema_version,
                                  .processors = h->processors,
                                  .n = h->n};
+}
+
+bool control_lonely(const struct control *c) {
+    return c->fd.n && fd_is_lonely(&c->fd);
+}
+
+void control_refresh(struct control *c) {
+    take_members(c);
+    keep_own(c);
 }
 
 void control_leave(struct control *c) {

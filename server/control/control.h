@@ -45,6 +45,7 @@ struct control_node {
     struct node_id id;
     enum fd_state state;
     uint64_t started_ms, seen_ms; /* unix; 0: never heard of */
+    uint32_t schema_version;      /* the newest it knows; 0: never told */
     const struct control_processor *processors;
     size_t n;
 };
@@ -53,3 +54,5 @@ void control_node(const struct control *c, size_t i, struct control_node *ret); 
 uint32_t control_leader(const struct control *c);                               /* the controller; 0: nobody is alive */
 /* control_may_answer() - false: the failure detector takes node @id for dead or leaving, and trusts its own view. */
 bool control_may_answer(const struct control *c, uint32_t id);
+bool control_lonely(const struct control *c); /* nobody is heard any more */
+void control_refresh(struct control *c);      /* this node's own part of the picture, as it is now */

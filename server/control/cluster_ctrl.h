@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* control/cluster_ctrl.h : SERVICE_CLUSTER_CTRL: the cluster's state as this node knows it, the cluster's
+ * configuration, and what operators do to logs (spec cluster.md §19.2, §21). Served by every node that joined; the
+ * state is answered without a quorum.
+ *
+ * One loop. */
+#pragma once
+#include "control/control.h"
+
+struct log_node;
+struct cluster_ctrl;
+
+enum cluster_ctrl_message {                     /* numbers on the wire: only add */
+                            CLUSTER_STATE = 1,  /* -> cluster_state */
+                            CLUSTER_CONFIG,     /* -> response: config */
+                            CLUSTER_SET_CONFIG, /* request: log_replication, partition_replication, nodeset_size,
+                                                   num_partitions, each if given -> response */
+                            CLUSTER_FIND_TAIL,  /* request: log_id -> response: lsn, sealed, segment */
+                            CLUSTER_TRIM,       /* request: log_id, lsn -> response: lsn */
+                            CLUSTER_DESCRIBE,   /* request: log_id -> response: lsn (trim point) */
+                            CLUSTER_SEAL,       /* request: log_id, segment, key (reason) -> response: lsn */
+                            CLUSTER_SNAPSHOT,   /* request: log_id (partition), lsn -> response: text */
+                            CLUSTER_SYNC_EPOCH, /* request: log_id (partition) -> response */
+};
+
+struct cluster_ctrl_params {
+    struct loop *loop;
+    struct fabric *fabric;
+    struct meta *meta;
+    struct control *control;
+    struct log_node *log_node;
+};
+struct cluster_ctrl *cluster_ctrl_open(const struct cluster_ctrl_params *p);
+struct cluster_ctrl *cluster_ctrl_close(struct cluster_ctrl *c); /* before control, log layer and metadata; NULL */
