@@ -55,11 +55,16 @@ static void preempted(void *arg, struct node_id newer) {
     node_fail(n, "this process was replaced", &err);
 }
 
-static void gone(void *arg, struct node_id peer) {
+static void lost(void *arg, struct node_id id) {
     struct node *n = arg;
 
     if (n->metadata_server)
-        metadata_server_gone(n->metadata_server, peer.id);
+        metadata_server_gone(n->metadata_server, id.id);
+}
+
+static void gone(void *arg, struct node_id peer) {
+    struct node *n = arg;
+
     if (n->control)
         control_gone(n->control, peer);
 }
@@ -406,6 +411,7 @@ void node_open_control(struct node *n) {
                                .meta = n->meta,
                                .worker = n->worker,
                                .nodes = nodes,
+                               .lost = lost,
                                .arg = n,
                                .self = n->self,
                                .tick_ns = c->gossip.tick_ns,

@@ -454,6 +454,12 @@ static void run_controller(struct control *c) {
 
 /* ---- the tick ---- */
 
+static void lost_node(struct control *c, struct node_id id) {
+    fabric_forget(c->p.fabric, id);
+    if (c->p.lost)
+        c->p.lost(c->p.arg, id);
+}
+
 static void note_changes(struct control *c, const enum fd_state *before) {
     for (unsigned i = 0; i < c->fd.n; i++) {
         const struct fd_node *n = &c->fd.nodes[i];
@@ -463,8 +469,8 @@ static void note_changes(struct control *c, const enum fd_state *before) {
         LOG_INFO("a node's state changed", F_U64("node", n->id.id), F_U64("generation", n->id.generation),
                  F_STR("state", fd_state_str(n->state)));
         if (n->state == FD_DEAD)
-            fabric_forget(c->p.fabric, n->id);
-        else if (n->state == FD_ALIVE)
+            lost_node(c, n->id);
+        else if (before[i] == FD_DEAD)
             fabric_alive(c->p.fabric, n->id.id);
     }
 }
@@ -507,7 +513,7 @@ void control_gone(struct control *c, struct node_id id) {
     if (before == FD_DEAD || n->state != FD_DEAD)
         return;
     LOG_INFO("a node's process has ended", F_U64("node", id.id), F_U64("generation", id.generation));
-    fabric_forget(c->p.fabric, id);
+    lost_node(c, id);
     keep_own(c);
     control(c);
 }

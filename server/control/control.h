@@ -20,6 +20,7 @@ struct control_params {
     struct meta *meta;
     struct worker *worker;                          /* never NULL: an ingress-only one where the role is off */
     const struct nodes_config *(*nodes)(void *arg); /* the newest known; never NULL after joining */
+    void (*lost)(void *arg, struct node_id id);     /* a node is dead now; may be NULL */
     void *arg;
     struct node_id self;
     uint64_t tick_ns, replace_delay_ns; /* 0: 100 ms, 30 s */

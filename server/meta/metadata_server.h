@@ -64,7 +64,7 @@ void metadata_server_provision(struct metadata_server *s, struct slice nodes_con
 void metadata_server_joined(struct metadata_server *s, uint32_t node_id, uint64_t fingerprint);
 void metadata_server_step_down(struct metadata_server *s); /* hand the leadership to another member; a hint */
 
-/* metadata_server_gone() - the process of node @id has certainly ended: no need to wait for it as leader. */
+/* metadata_server_gone() - node @id is gone, says the failure detector: no need to wait for it as leader. */
 void metadata_server_gone(struct metadata_server *s, uint32_t id);
 
 struct metadata_server_status {

@@ -99,8 +99,8 @@ struct raft *raft_free(struct raft *r);
 
 void raft_tick(struct raft *r);
 void raft_campaign(struct raft *r); /* at once: harmless because of the pre-vote */
-/* raft_gone() - the process of node @id has certainly ended: if it led, nobody waits for it. The voters campaign one
- * after the other, in the order of their ids. */
+/* raft_gone() - node @id is gone, says the failure detector: if it led, nobody waits for it any longer. The voters
+ * campaign one after the other, in the order of their ids. */
 void raft_gone(struct raft *r, uint32_t id);
 /* raft_step() - a message came. Takes what the message owns. Messages of strangers (not in the configuration) are heard
  * only as far as a member that was away needs it. */

@@ -424,8 +424,17 @@ static void on_refused(void *arg) {
     struct fabric_call *c = arg;
     struct err why;
 
-    (void)err_set(&why, RS_ENOMEM, "too much waits for this peer");
+    (void)err_set(&why, RS_ENOMEM, "the peer is dead, or too much waits for it");
     call_end(c, RPC_UNREACHABLE, (struct node_id){0}, SLICE_NULL, NULL, &why);
+}
+
+static bool is_down(const struct fabric *f, const struct fabric_dest *d, enum fabric_lane lane) {
+    if (lane == LANE_GOSSIP || !d->node.id)
+        return false;
+    for (unsigned i = 0; i < f->n_down; i++)
+        if (f->down[i] == d->node.id)
+            return true;
+    return false;
 }
 
 void fabric_call(struct fabric *f, struct fabric_call *c, const struct fabric_dest *d, enum fabric_lane lane,
@@ -435,7 +444,7 @@ void fabric_call(struct fabric *f, struct fabric_call *c, const struct fabric_de
     c->conn = NULL;
     c->id = ++f->next_call;
     map_add(&f->calls, &c->node, map_hash_u64(c->id));
-    if (waiting_bytes(f, d, lane) > FABRIC_QUEUE_BYTES) {
+    if (waiting_bytes(f, d, lane) > FABRIC_QUEUE_BYTES || is_down(f, d, lane)) {
         c->frame = NULL;
         timer_init(&c->timer, on_refused, c);
         timer_set(f->p.loop, &c->timer, 0);
@@ -452,7 +461,7 @@ void fabric_call(struct fabric *f, struct fabric_call *c, const struct fabric_de
 void fabric_send(struct fabric *f, const struct fabric_dest *d, enum fabric_lane lane, const struct fabric_message *m) {
     struct out_frame *o;
 
-    if (waiting_bytes(f, d, lane) > FABRIC_QUEUE_BYTES / 4)
+    if (waiting_bytes(f, d, lane) > FABRIC_QUEUE_BYTES / 4 || is_down(f, d, lane))
         return;
     o = make_frame(f, FRAME_UNARY, m, 0);
     o->generation = d->node.id ? d->node.generation : 0;
@@ -467,15 +476,32 @@ bool fabric_connected(const struct fabric *f, uint32_t node, enum fabric_lane la
 }
 
 void fabric_forget(struct fabric *f, struct node_id node) {
+    struct fabric_dest d = {.node = node};
+
+    if (!is_down(f, &d, LANE_GENERAL) && f->n_down < FABRIC_DOWN_MAX)
+        f->down[f->n_down++] = node.id;
     LIST_FOREACH_SAFE (e, &f->conns) {
         struct conn *c = LIST_ENTRY(e, struct conn, link);
 
         if (c->node.id == node.id && c->node.generation <= node.generation)
             conn_close(c, RS_ECLOSED, "the node is dead");
     }
+    for (int lane = 0; lane < N_LANES; lane++) { /* what waits for a dial */
+        struct peer *p = find_peer(f, node.id, NULL, (enum fabric_lane)lane);
+
+        if (!p || lane == LANE_GOSSIP)
+            continue;
+        (void)err_set(&p->err, RS_ECLOSED, "the node is dead");
+        if (p->conn)
+            conn_close(p->conn, RS_ECLOSED, "the node is dead");
+        peer_fail_queue(p);
+    }
 }
 
 void fabric_alive(struct fabric *f, uint32_t node) {
+    for (unsigned i = 0; i < f->n_down; i++)
+        if (f->down[i] == node)
+            f->down[i] = f->down[--f->n_down];
     for (int lane = 0; node && lane < N_LANES; lane++) {
         struct peer *p = find_peer(f, node, NULL, (enum fabric_lane)lane);
 

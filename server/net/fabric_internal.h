@@ -16,6 +16,7 @@ enum {
 #define FABRIC_PING_NS 1000000000u /* of silence, then a ping */
 #define FABRIC_DEAD_NS 3000000000u /* of silence, then the connection is cut */
 #define FABRIC_TICK_NS 500000000u
+#define FABRIC_DOWN_MAX 64
 #define FABRIC_RETRY_MIN_NS 100000000u
 #define FABRIC_RETRY_MAX_NS 500000000u
 #define FABRIC_ONE_WAY_NS 1000000000u /* how long a one-way message waits for a connection */
@@ -119,6 +120,8 @@ struct fabric {
     uint8_t *rbuf;
     struct timer tick;
     struct local_task *local_task;
+    uint32_t down[FABRIC_DOWN_MAX]; /* nodes that were forgotten */
+    unsigned n_down;
     bool draining;
     uint64_t drain_until_ns;
     void (*drained)(void *arg);
