@@ -93,6 +93,9 @@ void log_reader_resume(struct log_reader *r);
 struct log_reader *log_reader_close(struct log_reader *r); /* no callback afterwards; NULL */
 lsn_t log_reader_next(const struct log_reader *r);         /* next LSN it will deliver */
 
+/* log_readable() - a hint: does every segment that holds LSNs >= @from have a member that may answer? */
+bool log_readable(const struct log *l, lsn_t from);
+
 /* First LSN not known to be committed. Only rises. */
 lsn_t log_committed_tail(const struct log *l);
 /* log_find_tail() - ask for the tail: @tail is an upper bound of what is committed now (exact on the leader); the

@@ -656,6 +656,10 @@ static void on_trimmed(void *arg, int status, const struct err *err) {
     *(int *)arg = status;
 }
 
+static bool not_lost(void *arg, uint32_t node) {
+    return node != *(uint32_t *)arg;
+}
+
 static void history_on_a_lost_node_leaves_the_chain_by_trimming_and_delays_nobody(void **state) {
     struct trio *t = trio_new(13);
     struct logs_config *c;
@@ -678,6 +682,9 @@ static void history_on_a_lost_node_leaves_the_chain_by_trimming_and_delays_nobod
     assert_int_equal(t->next, 11);
     t->down[lost] = true; /* for good */
     follow(t);
+    log_node_set_alive(t->layer, not_lost, &lost);
+    assert_false(log_readable(t->log, 5));
+    assert_true(log_readable(t->log, 6));
     (void)log_reader_close(t->reader);
     t->next = 6; /* a follower that applied what it held */
     t->reader = log_read(t->log, 6, &reader_events, t);

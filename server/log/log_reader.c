@@ -287,3 +287,19 @@ struct log_reader *log_reader_close(struct log_reader *r) {
 lsn_t log_reader_next(const struct log_reader *r) {
     return r->next;
 }
+
+bool log_readable(const struct log *l, lsn_t from) {
+    const struct chain *c = log_chain(l);
+    int first = c ? chain_find(c, from) : 0;
+
+    for (size_t i = (size_t)MAX(first, 0); c && i < c->n; i++) {
+        const struct segment_params *p = &c->segments[i].params;
+        bool alive = c->segments[i].kind == SEGMENT_SEALED;
+
+        for (uint32_t k = 0; k < p->n_nodes && !alive; k++)
+            alive = log_router_alive(&l->node->router, p->nodes[k]);
+        if (!alive)
+            return false;
+    }
+    return true;
+}

@@ -23,6 +23,8 @@ static void set_role(struct partition *p, enum partition_role role) {
     worker_partition_changed(p->w, p);
 }
 
+#define UNREADABLE_RETRY_NS 500000000u
+
 static bool is_running(const struct partition *p) {
     return p->role == PARTITION_FOLLOWER || p->role == PARTITION_CANDIDATE || p->role == PARTITION_LEADER;
 }
@@ -345,6 +347,14 @@ static void claim(void *arg) {
 
     if (!p->lead_wanted || (p->role != PARTITION_FOLLOWER && p->role != PARTITION_CANDIDATE))
         return;
+    if (!log_readable(p->log, sm_applied(p->sm) + 1)) { /* I would lead and never get to know what I decided before */
+        (void)snprintf(p->error, sizeof p->error,
+                       "cannot lead: the log-servers that hold what follows LSN %llu are away",
+                       (unsigned long long)sm_applied(p->sm));
+        timer_set(worker_loop(p->w), &p->retry, UNREADABLE_RETRY_NS);
+        return;
+    }
+    p->error[0] = 0;
     if (p->role != PARTITION_CANDIDATE)
         set_role(p, PARTITION_CANDIDATE);
     if (p->claiming)
@@ -500,7 +510,7 @@ enum partition_role partition_role(const struct partition *p) {
 void partition_info(const struct partition *p, struct partition_info *ret) {
     ret->role = p->role;
     ret->lead_wanted = p->lead_wanted;
-    ret->active = p->active || p->role == PARTITION_LEADER;
+    ret->active = p->role == PARTITION_LEADER || (p->active && p->sm && log_readable(p->log, sm_applied(p->sm) + 1));
     ret->epoch = p->epoch;
     ret->applied = p->sm ? sm_applied(p->sm) : 0;
     ret->durable = p->durable;
