@@ -15,6 +15,8 @@
 enum { RESTART_MIN_MS = 1000, RESTART_MAX_MS = 30000, STEADY_SECONDS = 60 };
 #define FOR_GOOD UINT64_MAX
 
+#define UNREADABLE_RETRY_NS 500000000u
+
 static void open_tables(void *arg, int status, const struct err *err);
 static void claim(void *arg);
 
@@ -22,8 +24,6 @@ static void set_role(struct partition *p, enum partition_role role) {
     p->role = role;
     worker_partition_changed(p->w, p);
 }
-
-#define UNREADABLE_RETRY_NS 500000000u
 
 static bool is_running(const struct partition *p) {
     return p->role == PARTITION_FOLLOWER || p->role == PARTITION_CANDIDATE || p->role == PARTITION_LEADER;
