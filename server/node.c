@@ -13,6 +13,7 @@
 #define RESTATE_SERVER_VERSION "0.0.0"
 #endif
 #define POOL_THREADS 2
+#define QUERY_THREADS 2
 /* What the admin API reports: clients choose their behaviour by the upstream version whose API this is. */
 #define API_VERSION "1.7.12"
 
@@ -429,6 +430,10 @@ static int open_apis(struct node *n, struct err *err) {
         r = listen_all(n, ingress_server(n->ingress), n->plugins.ingress, &c->ingress.listen, "ingress", err);
     }
     if (r == 0 && (c->roles & CFG_ROLE_ADMIN)) {
+        n->query_pool = exec_new_threads("query", QUERY_THREADS);
+        n->queries = query_engine_new(
+            &(struct query_engine_params){.loop = n->loop, .worker = n->worker, .exec = n->query_pool});
+        ap.queries = n->queries;
         n->admin = admin_new(&ap);
         r = listen_all(n, admin_server(n->admin), n->plugins.admin, &c->admin.listen, "admin", err);
     }

@@ -23,6 +23,7 @@
 #include "meta/partition_table.h"
 #include "node.h"
 #include "plugin/setup.h"
+#include "query/query.h"
 #include "storage/store.h"
 #include "worker/worker.h"
 
@@ -71,6 +72,8 @@ struct node {
     struct metadata_proxy *metadata_proxy;
     struct cluster_ctrl *cluster_ctrl;
     struct ingress *ingress;
+    struct query_engine *queries;
+    struct exec *query_pool; /* apart from @pool: a query may take seconds, cold reads must not wait for it */
     struct admin *admin;
     struct node_id self;
     enum storage_state storage_state;

@@ -74,6 +74,16 @@ static void close_invoker(void *arg) {
         on_invoker_closed(n);
 }
 
+static void close_admin(void *arg) {
+    struct node *n = arg;
+
+    n->queries = NULL;
+    if (n->admin)
+        admin_close(n->admin, close_invoker, n);
+    else
+        close_invoker(n);
+}
+
 static void on_drained(void *arg) {
     struct node *n = arg;
 
@@ -81,10 +91,10 @@ static void on_drained(void *arg) {
         return;
     if (n->ingress)
         n->ingress = ingress_free(n->ingress);
-    if (n->admin)
-        admin_close(n->admin, close_invoker, n);
+    if (n->queries)
+        query_engine_close(n->queries, close_admin, n);
     else
-        close_invoker(n);
+        close_admin(n);
 }
 
 void node_stop(struct node *n) {
@@ -103,6 +113,8 @@ void node_stop_now(struct node *n) {
         n->draining++;
         ingress_drain(n->ingress, DRAIN_NS, on_drained, n);
     }
+    if (n->queries)
+        query_engine_stop(n->queries);
     if (n->admin) {
         n->draining++;
         admin_drain(n->admin, DRAIN_NS, on_drained, n);
@@ -127,6 +139,7 @@ struct node *node_free(struct node *n) {
         return NULL;
     close_stores(n); /* when node_open() failed half-way */
     plugin_set_done(&n->plugins);
+    n->query_pool = exec_free(n->query_pool);
     n->pool = exec_free(n->pool); /* its jobs may still use the plugins */
     if (n->registry)
         n->registry = plugin_registry_free(n->registry);

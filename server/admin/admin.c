@@ -63,9 +63,6 @@ static void kafka_clusters(const struct admin_request *r) {
 static void limits(const struct admin_request *r) {
     admin_error(r->req, 501, NULL, "limit rules are not supported by this server");
 }
-static void query(const struct admin_request *r) {
-    admin_error(r->req, 503, NULL, "the query engine is not available on this server");
-}
 static void ui(const struct admin_request *r) {
     admin_error(r->req, 404, NULL, "the web page is not part of this server yet");
 }
@@ -89,7 +86,7 @@ static const struct route routes[] = {
     {"subscriptions", NULL, 0, subscriptions},
     {"kafka-clusters", NULL, 0, kafka_clusters},
     {"limits", NULL, 0, limits},
-    {"query", NULL, 1, query},
+    {"query", "POST", 1, admin_sql},
     {"ui", NULL, 0, ui},
 };
 
@@ -100,7 +97,7 @@ static void route(const struct admin_request *r) {
         if (!slice_eq_str(r->seg[0], t->first) || (t->segments && t->segments != r->n))
             continue;
         if (t->method && !slice_eq_str(r->req->method, t->method))
-            admin_method_not_allowed(r->req, "GET,HEAD");
+            admin_method_not_allowed(r->req, slice_eq_str(slice_str(t->method), "GET") ? "GET,HEAD" : t->method);
         else
             t->handle(r);
         return;

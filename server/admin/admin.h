@@ -8,6 +8,7 @@
 struct admin;
 struct loop;
 struct meta;
+struct query_engine;
 struct request_identity;
 struct worker;
 
@@ -24,6 +25,7 @@ struct admin_params {
     unsigned concurrent_limit;   /* 0: unlimited; 429 beyond */
     size_t request_size_limit;
     uint64_t connect_timeout_ns;
+    struct query_engine *queries; /* of POST /query; borrowed until it is closed, after the drain; NULL: 503 */
     const struct request_identity *identity; /* signs discovery requests; borrowed until closed; may be NULL */
 };
 

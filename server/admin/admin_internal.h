@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* admin/admin_internal.h : shared by admin.c (routing), deployments.c, discover.c, services.c, invocations.c,
- * openapi.c and render.c. */
+ * query.c, openapi.c and render.c. */
 #pragma once
 #include <jansson.h>
 #include "admin/admin.h"
@@ -80,3 +80,4 @@ void admin_deployments(const struct admin_request *r);
 void admin_services(const struct admin_request *r);
 void admin_invocations(const struct admin_request *r);
 void admin_batch(const struct admin_request *r);
+void admin_sql(const struct admin_request *r); /* query.c */

@@ -19,5 +19,9 @@
 #define LIMIT_HTTP_HEAD_BYTES (64u << 10)      /* request or response head */
 #define LIMIT_REQUEST_HEADERS 32u              /* configured headers of requests to deployments */
 #define LIMIT_APPLY_TURN_NS 2000000u           /* one partition applies at most this long per loop turn */
+#define LIMIT_QUERIES 32u                      /* SQL statements at once; more are refused */
+#define LIMIT_QUERY_NS 60000000000ull          /* one statement, the client's reading included */
+#define LIMIT_QUERY_CHUNK_BYTES (256u << 10)   /* one piece of an answer */
+#define LIMIT_QUERY_ANSWER_BYTES (512u << 20)  /* all of it */
 
 _Static_assert(LIMIT_RECORD_BYTES > LIMIT_MESSAGE_BYTES, "the largest message must fit a record");

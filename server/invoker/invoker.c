@@ -332,17 +332,36 @@ void invocation_finished(struct invocation *in) {
     release(in);
 }
 
+static void status_of(const struct invocation *in, struct invoker_status *ret) {
+    *ret = (struct invoker_status){
+        .known = true,
+        .running = in->state == INVOCATION_RUNNING,
+        .backing_off = in->state == INVOCATION_BACKOFF || in->state == INVOCATION_STORING,
+        .attempts = in->attempts + 1,
+        .started = in->attempts,
+        .next_retry_wall_ms = in->next_retry_ns / 1000000,
+        .last_start_wall_ms = in->last_start_ms,
+        .deployment = in->deployment[0] ? in->deployment : NULL,
+        .last_failure = in->has_failure ? &in->failure : NULL,
+    };
+    if (ret->running || (in->has_failure && !ret->started))
+        ret->started++;
+}
+
 void invoker_status(const struct invoker *inv, const struct invocation_id *id, struct invoker_status *ret) {
     const struct invocation *in = find(inv, id);
 
     *ret = (struct invoker_status){.known = in != NULL};
-    if (!in)
-        return;
-    ret->running = in->state == INVOCATION_RUNNING;
-    ret->backing_off = in->state == INVOCATION_BACKOFF || in->state == INVOCATION_STORING;
-    ret->attempts = in->attempts + 1;
-    ret->next_retry_wall_ms = in->next_retry_ns / 1000000;
-    ret->last_start_wall_ms = in->last_start_ms;
-    ret->deployment = in->deployment[0] ? in->deployment : NULL;
-    ret->last_failure = in->has_failure ? &in->failure : NULL;
+    if (in)
+        status_of(in, ret);
+}
+
+void invoker_each(const struct invoker *inv, invoker_each_fn each, void *arg) {
+    MAP_FOREACH (n, &inv->invocations) {
+        const struct invocation *in = MAP_ENTRY(n, struct invocation, node);
+        struct invoker_status s;
+
+        status_of(in, &s);
+        each(arg, &in->id, &s);
+    }
 }

@@ -94,9 +94,13 @@ void invoker_owner_writable(struct invoker *inv, struct invoker_owner *o);
 /* What the status of an invocation looks like from here (query tables, tests). */
 struct invoker_status {
     bool known, running, backing_off;
-    uint32_t attempts;
+    uint32_t attempts; /* the number of the running or next one */
+    uint32_t started;  /* attempts begun under the present retry policy */
     uint64_t next_retry_wall_ms, last_start_wall_ms;
     const char *deployment;               /* of the running or last attempt; NULL */
     const struct cmd_event *last_failure; /* NULL: none; valid until the next turn */
 };
 void invoker_status(const struct invoker *inv, const struct invocation_id *id, struct invoker_status *ret);
+/* invoker_each() - the same for all that it knows, in no particular order. */
+typedef void (*invoker_each_fn)(void *arg, const struct invocation_id *id, const struct invoker_status *s);
+void invoker_each(const struct invoker *inv, invoker_each_fn each, void *arg);

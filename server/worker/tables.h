@@ -279,3 +279,9 @@ int inv_header_decode(struct slice value, struct arena *a, struct inv_header *re
 int journal_entry_decode(struct slice key, struct slice value, struct journal_entry *ret,
                          struct err *err) RS_WARN_UNUSED;
 int fsm_hot_decode(struct slice value, struct fsm_hot *ret, struct err *err) RS_WARN_UNUSED;
+/* object_row_decode() - a scanned row of tables 20 to 23: whose it is, what follows the strings in the key
+ * (@ret_suffix) and in the value (@ret_rest); @ret_last (state key, promise name) only when @has_last. @what is for the
+ * message. */
+int object_row_decode(struct slice key, struct slice value, const char *what, bool has_last, struct object_key *ret,
+                      struct slice *ret_last, struct slice *ret_suffix, struct slice *ret_rest,
+                      struct err *err) RS_WARN_UNUSED;

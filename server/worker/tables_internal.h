@@ -15,9 +15,6 @@ uint8_t *object_value_new(struct arena *a, const struct object_key *o, struct sl
 /* object_value_rest() - what follows the full strings. */
 int object_value_rest(struct slice value, const struct object_key *o, struct slice last, const char *what,
                       struct slice *ret, struct err *err);
-/* object_row_decode() - of a scanned row; @ret_last only when @has_last. */
-int object_row_decode(struct slice key, struct slice value, const char *what, bool has_last, struct object_key *ret,
-                      struct slice *ret_last, struct slice *ret_suffix, struct slice *ret_rest, struct err *err);
 /* Values of named notifications: version byte and the full name. */
 size_t name_value_head(struct slice name);
 uint8_t *name_value_put(uint8_t *p, struct slice name);
