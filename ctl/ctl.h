@@ -180,7 +180,8 @@ char *text_short(text_t buf, uint64_t ms); /* "1m 24s" */
 char *text_long(text_t buf, uint64_t ms);  /* "2 minutes" */
 char *text_ago(text_t buf, const struct ctl *c, uint64_t then_ms, uint64_t now_ms);
 char *text_ids(text_t buf, const uint32_t *ids, size_t n); /* "0, 2-5" */
-json_t *json_nodes(const uint32_t *ids, size_t n);         /* ["N1", ...] */
+json_t *json_roles(uint32_t roles);
+json_t *json_nodes(const uint32_t *ids, size_t n); /* ["N1", ...] */
 
 /* ---- commands ---- */
 
@@ -197,6 +198,31 @@ int run_config_get(struct ctl *c, struct err *err);
 int run_config_set(struct ctl *c, struct err *err);
 int run_provision(struct ctl *c, struct err *err);
 int run_metadata_servers(struct ctl *c, struct err *err);
+int run_metadata_add(struct ctl *c, struct err *err);
+int run_metadata_remove(struct ctl *c, struct err *err);
+int run_logs_describe(struct ctl *c, struct err *err);
+int run_logs_find_tail(struct ctl *c, struct err *err);
+int run_logs_trim(struct ctl *c, struct err *err);
+int run_logs_seal(struct ctl *c, struct err *err);
+int run_logs_reconfigure(struct ctl *c, struct err *err);
+int run_metadata_get(struct ctl *c, struct err *err);
+int run_metadata_keys(struct ctl *c, struct err *err);
+int run_metadata_put(struct ctl *c, struct err *err);
+int run_metadata_patch(struct ctl *c, struct err *err);
+int run_metadata_migrate(struct ctl *c, struct err *err);
+int run_placement_show(struct ctl *c, struct err *err);
+int run_placement_set(struct ctl *c, struct err *err);
+int run_placement_freeze(struct ctl *c, struct err *err);
+int run_placement_unfreeze(struct ctl *c, struct err *err);
+int run_leadership_show(struct ctl *c, struct err *err);
+int run_leadership_pin(struct ctl *c, struct err *err);
+int run_leadership_unpin(struct ctl *c, struct err *err);
+int run_leadership_freeze(struct ctl *c, struct err *err);
+int run_leadership_unfreeze(struct ctl *c, struct err *err);
+int run_snapshots_create(struct ctl *c, struct err *err);
+int run_loglet_info(struct ctl *c, struct err *err);
+int run_loglet_digest(struct ctl *c, struct err *err);
+int run_loglet_servers(struct ctl *c, struct err *err);
 
 /* Parts of `status`. */
 struct table *nodes_table(struct ctl *c, bool extra);

@@ -53,7 +53,7 @@ static void put_entry(struct table *t, const struct node_entry *e) {
     table_number(t, e->id.generation);
     table_cell(t, PLAIN, NULL, "%s", e->name);
     table_cell(t, PLAIN, NULL, "%s", e->address ? e->address : "");
-    table_cell(t, PLAIN, NULL, "%s", text_roles(text, e->roles));
+    table_cell(t, PLAIN, json_roles(e->roles), "%s", text_roles(text, e->roles));
 }
 
 struct table *nodes_table(struct ctl *c, bool extra) {
@@ -107,7 +107,7 @@ void lite_nodes(struct ctl *c) {
         table_number(t, m->generation);
         put_text(t, m->node_name);
         put_text(t, m->address);
-        table_cell(t, PLAIN, NULL, "%s", text_roles(text, m->roles));
+        table_cell(t, PLAIN, json_roles(m->roles), "%s", text_roles(text, m->roles));
         table_cell(t, YELLOW, NULL, "%s", status_text(m->status));
         put_text(t, m->metadata_status);
     }

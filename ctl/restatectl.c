@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "base/logging.h"
-#include "base/text.h"
 #include "ctl.h"
 
 #ifndef RESTATE_SERVER_VERSION
@@ -43,18 +42,114 @@ static const struct option_spec provision_options[] = {
     {"disable-feature", 0, "NAME", "controlled-idempotent-sharding"},
     {NULL}};
 
+static const struct option_spec describe_options[] = {{"from-segment-id", 0, "I", "segments from this one on"},
+                                                      {"skip", 0, "N", "not the first so many"},
+                                                      {"tail", 0, "N", "the last so many (25)"},
+                                                      {"head", 0, "N", "the first so many"},
+                                                      {"all", 0, NULL, "all segments"},
+                                                      {"extra", 0, NULL, "trim point and parameters too"},
+                                                      {NULL}};
+static const struct option_spec trim_options[] = {{"trim-point", 't', "LSN", "the last LSN that goes"}, {NULL}};
+static const struct option_spec seal_options[] = {{"segment-index", 'i', "N", "only if this is the newest segment"},
+                                                  {"reason", 0, "TEXT", "kept in the chain"},
+                                                  {NULL}};
+static const struct option_spec reconfigure_options[] = {
+    {"log-id", 'l', "IDS", "which logs"},
+    {"segment-index", 'i', "N", "only if this is the newest segment"},
+    {"provider", 'p', "KIND", "replicated is the only one"},
+    {"replication", 0, "R", "not here: see config set --log-replication"},
+    {"nodeset", 0, "NODES", "not here: chosen automatically"},
+    {"sequencer", 0, "NODE", "not here: see partitions leadership pin"},
+    {NULL}};
+static const struct option_spec get_options[] = {{"key", 'k', "KEY", "which value"}, {NULL}};
+static const struct option_spec put_options[] = {
+    {"key", 'k', "KEY", "which value"},
+    {"version-is", 0, "V", "only if the stored version is this one (also written --version V)"},
+    {"dry-run", 'n', NULL, "show what would be stored"},
+    {NULL}};
+static const struct option_spec patch_options[] = {
+    {"key", 'k', "KEY", "which value"},
+    {"patch", 'p', "JSON", "operations of RFC 6902"},
+    {"version-is", 0, "V", "only if the stored version is this one (also written --version V)"},
+    {"dry-run", 'n', NULL, "show what would be stored"},
+    {NULL}};
+static const struct option_spec nodes_options[] = {{"nodes", 0, "N1,N2", "which nodes"}, {NULL}};
+static const struct option_spec storage_options[] = {
+    {"nodes", 0, "N1,N2", "which nodes"},
+    {"storage-state", 0, "STATE", "provisioning, disabled, read-only, gone, read-write, data-loss"},
+    {"force", 0, NULL, "also what is not safe"},
+    {NULL}};
+static const struct option_spec worker_options[] = {
+    {"nodes", 0, "N1,N2", "which nodes"},
+    {"worker-state", 0, "STATE", "provisioning, active, draining, disabled"},
+    {"force", 0, NULL, "also what is not safe"},
+    {NULL}};
+static const struct option_spec reason_options[] = {{"reason", 'r', "TEXT", "why, for those who come later"}, {NULL}};
+static const struct option_spec place_options[] = {
+    {"replicas", 'r', "1,2,3", "where it shall run"}, {"freeze", 0, "REASON", "and stay, whatever happens"}, {NULL}};
+static const struct option_spec pin_options[] = {{"node", 0, "N", "who shall lead whenever it can"}, {NULL}};
+static const struct option_spec snapshot_options[] = {
+    {"min-lsn", 'm', "LSN", "at least so far"}, {"trim-log", 't', NULL, "and trim the log"}, {NULL}};
+static const struct option_spec digest_options[] = {
+    {"from", 0, "OFFSET", "the first one shown"},
+    {"to", 0, "OFFSET", "the last one shown"},
+    {"under-replicated-only", 'u', NULL, "only those with too few copies"},
+    {NULL}};
+
 static const struct command commands[] = {
     {NULL, NULL, "status", NULL, "", "nodes, leaders, partitions, logs, and what is wrong", status_options, run_status,
      false},
-    {"nodes", NULL, "list", "ls", "", "the nodes of the cluster", extra_option, run_nodes_list, false},
-    {"partitions", NULL, "list", "ls", "", "the processors of all partitions", sort_options, run_partitions_list,
-     false},
-    {"logs", NULL, "list", "ls", "", "the newest segment of every log", NULL, run_logs_list, false},
-    {"config", NULL, "get", NULL, "", "the cluster's configuration", NULL, run_config_get, false},
-    {"config", NULL, "set", NULL, "", "change the cluster's configuration", config_options, run_config_set, false},
     {NULL, NULL, "provision", NULL, "", "found a cluster at the first address", provision_options, run_provision,
      false},
+    {"config", NULL, "get", NULL, "", "the cluster's configuration", NULL, run_config_get, false},
+    {"config", NULL, "set", NULL, "", "change the cluster's configuration", config_options, run_config_set, false},
+    {"nodes", NULL, "list", "ls", "", "the nodes of the cluster", extra_option, run_nodes_list, false},
+    {"nodes", NULL, "remove", "rm", "[NODE...]", "remove nodes for good", nodes_options, run_nodes_remove, false},
+    {"nodes", NULL, "set-storage-state", NULL, "[NODE...]", "what a log-server may be used for", storage_options,
+     run_set_storage_state, false},
+    {"nodes", NULL, "set-worker-state", NULL, "[NODE...]", "what a worker may be used for", worker_options,
+     run_set_worker_state, false},
+    {"storage-state", NULL, "set", NULL, "[NODE...]", "the same as nodes set-storage-state", storage_options,
+     run_set_storage_state, false},
+    {"partitions", NULL, "list", "ls", "", "the processors of all partitions", sort_options, run_partitions_list,
+     false},
+    {"placement", NULL, "show", NULL, "[IDS]", "where partitions run (partitions placement)", NULL, run_placement_show,
+     false},
+    {"placement", NULL, "set", NULL, "IDS", "choose where they run", place_options, run_placement_set, false},
+    {"placement", NULL, "freeze", NULL, "IDS", "they stay where they are", reason_options, run_placement_freeze, false},
+    {"placement", NULL, "unfreeze", NULL, "IDS", "they are placed automatically", NULL, run_placement_unfreeze, false},
+    {"leadership", NULL, "show", NULL, "[IDS]", "who leads partitions (partitions leadership)", NULL,
+     run_leadership_show, false},
+    {"leadership", NULL, "pin", NULL, "IDS", "choose who leads", pin_options, run_leadership_pin, false},
+    {"leadership", NULL, "unpin", NULL, "IDS", "anybody may lead", NULL, run_leadership_unpin, false},
+    {"leadership", NULL, "freeze", NULL, "IDS", "leaders stay who they are", reason_options, run_leadership_freeze,
+     false},
+    {"leadership", NULL, "unfreeze", NULL, "IDS", "leaders are chosen automatically", NULL, run_leadership_unfreeze,
+     false},
+    {"logs", NULL, "list", "ls", "", "the newest segment of every log", NULL, run_logs_list, false},
+    {"logs", NULL, "describe", NULL, "[IDS]", "the segments of logs", describe_options, run_logs_describe, false},
+    {"logs", NULL, "find-tail", NULL, "IDS", "ask the log-servers for the tail", NULL, run_logs_find_tail, false},
+    {"logs", NULL, "trim", NULL, "IDS", "remove the oldest records", trim_options, run_logs_trim, false},
+    {"logs", NULL, "seal", NULL, "IDS", "close the newest segment", seal_options, run_logs_seal, false},
+    {"logs", NULL, "reconfigure", NULL, "[IDS]", "begin a new segment", reconfigure_options, run_logs_reconfigure,
+     false},
+    {"replicated-loglet", NULL, "info", NULL, "LOGLET", "a loglet as its log-servers have it", NULL, run_loglet_info,
+     false},
+    {"replicated-loglet", NULL, "digest", NULL, "LOGLET", "which record is where", digest_options, run_loglet_digest,
+     false},
+    {"replicated-loglet", NULL, "list-servers", "servers", "", "the log-servers", NULL, run_loglet_servers, false},
     {"metadata-server", "ms", "list-servers", "ls", "", "the metadata servers", NULL, run_metadata_servers, false},
+    {"metadata-server", "ms", "add-node", "add", "NODE...", "make nodes members of the metadata group", NULL,
+     run_metadata_add, false},
+    {"metadata-server", "ms", "remove-node", "rm", "NODE...", "take members out of the metadata group", NULL,
+     run_metadata_remove, false},
+    {"metadata", NULL, "get", NULL, "[KEY]", "a metadata value as JSON", get_options, run_metadata_get, false},
+    {"metadata", NULL, "list-keys", NULL, "", "the keys there are", NULL, run_metadata_keys, false},
+    {"metadata", NULL, "put", NULL, "[KEY] FILE", "replace a value (dangerous)", put_options, run_metadata_put, false},
+    {"metadata", NULL, "patch", NULL, "[KEY]", "change a value (dangerous)", patch_options, run_metadata_patch, false},
+    {"metadata", NULL, "migrate", NULL, "", "not supported", NULL, run_metadata_migrate, true},
+    {"snapshots", NULL, "create-snapshot", "create", "[IDS]", "not in this version", snapshot_options,
+     run_snapshots_create, false},
     {"plugins", NULL, "list", NULL, "", "the plugins of this installation", NULL, run_plugins_list, true},
     {"plugins", NULL, "describe", NULL, "KIND-NAME", "a plugin and its options", NULL, run_plugins_describe, true},
 };
@@ -80,83 +175,11 @@ static const struct option_spec global_options[] = {
     {"version", 'V', NULL, "the version"},
     {NULL}};
 
-/* ---- arguments ---- */
-
-const char *arg_value(const struct args *a, const char *name) {
-    for (size_t i = a->n_options; i-- > 0;)
-        if (strcmp(a->options[i].name, name) == 0)
-            return a->options[i].value ? a->options[i].value : "";
-    return NULL;
-}
-
-bool arg_given(const struct args *a, const char *name) {
-    return arg_value(a, name) != NULL;
-}
-
-int arg_u64(const struct args *a, const char *name, uint64_t max, bool *ret_given, uint64_t *ret, struct err *err) {
-    const char *text = arg_value(a, name);
-    uint64_t v = 0;
-
-    if (ret_given)
-        *ret_given = text != NULL;
-    if (!text)
-        return 0;
-    if (text_parse_u64(slice_str(text), &v) < 0 || v > max)
-        return err_set(err, RS_EINVAL, "--%s: '%.40s' is not a number from 0 to %llu", name, text,
-                       (unsigned long long)max);
-    *ret = v;
-    return 0;
-}
-
-static int ids_add(struct ids *ids, uint64_t from, uint64_t to, struct err *err) {
-    if (to < from || to > UINT32_MAX || to - from >= IDS_MAX || ids->n + (to - from) >= IDS_MAX)
-        return err_set(err, RS_EINVAL, "not a range of ids");
-    ids->v = xrealloc(ids->v, (ids->n + (to - from) + 1) * sizeof(uint32_t));
-    for (uint64_t v = from; v <= to; v++)
-        ids->v[ids->n++] = (uint32_t)v;
-    return 0;
-}
-
-static int ids_word(const char *word, struct ids *ret, struct err *err) {
-    while (*word) {
-        size_t len = strcspn(word, ","), dash;
-        struct slice part = slice_of(word, len), first;
-        uint64_t from, to;
-        int r;
-
-        if (part.len > 1 && (part.data[0] == 'N' || part.data[0] == 'n'))
-            part = slice_from(part, 1);
-        for (dash = 0; dash < part.len && part.data[dash] != '-';)
-            dash++;
-        first = slice_sub(part, 0, dash);
-        if (text_parse_u64(first, &from) < 0 ||
-            (dash < part.len && text_parse_u64(slice_from(part, dash + 1), &to) < 0))
-            return err_set(err, RS_EINVAL, "'%.40s' is not an id or a range of ids", word);
-        r = ids_add(ret, from, dash < part.len ? to : from, err);
-        if (r < 0)
-            return r;
-        word += len + (word[len] == ',');
-    }
-    return 0;
-}
-
-int ids_parse(const char *const *words, size_t n, struct ids *ret, struct err *err) {
-    int r = 0;
-
-    *ret = (struct ids){0};
-    for (size_t i = 0; i < n && r == 0; i++)
-        r = ids_word(words[i], ret, err);
-    if (r < 0)
-        ids_done(ret);
-    return r;
-}
-
-void ids_done(struct ids *ids) {
-    free(ids->v);
-    *ids = (struct ids){0};
-}
-
 /* ---- help ---- */
+
+static bool is_below_partitions(const char *group) {
+    return strcmp(group, "placement") == 0 || strcmp(group, "leadership") == 0;
+}
 
 static void print_options(FILE *to, const struct option_spec *o) {
     for (; o && o->name; o++) {
@@ -176,8 +199,8 @@ static void print_commands(FILE *to, const char *group) {
 
         if (group && (!c->group || strcmp(c->group, group) != 0))
             continue;
-        (void)snprintf(text, sizeof text, "%s%s%s %s", c->group ? c->group : "", c->group ? " " : "", c->name,
-                       c->operands);
+        (void)snprintf(text, sizeof text, "%s%s%s%s %s", c->group && is_below_partitions(c->group) ? "partitions " : "",
+                       c->group ? c->group : "", c->group ? " " : "", c->name, c->operands);
         (void)fprintf(to, "  %-42s %s\n", text, c->help);
     }
 }
@@ -254,6 +277,12 @@ static const struct command *which(const struct args *a, const char **ret_group,
     if (exact)
         return exact;
     *ret_group = find_group(a->words[0]);
+    if (*ret_group && strcmp(*ret_group, "partitions") == 0 && a->n > 1 && find_group(a->words[1]) &&
+        is_below_partitions(find_group(a->words[1]))) { /* a group in a group */
+        *ret_group = find_group(a->words[1]);
+        *ret_words = 3;
+        return a->n > 2 ? find_command(*ret_group, a->words[2]) : NULL;
+    }
     if (*ret_group) {
         *ret_words = 2;
         return a->n > 1 ? find_command(*ret_group, a->words[1]) : NULL;
@@ -270,31 +299,40 @@ static const struct option_spec *find_option(const struct option_spec *o, const 
     return NULL;
 }
 
-/* Options may stand anywhere, so before the command is known every command's options are. */
-static const struct option_spec *known_option(const char *name, size_t len, char letter) {
-    const struct option_spec *o = find_option(global_options, name, len, letter);
+/* Options may stand anywhere, so as long as the command is not known (NULL) every command's options are. */
+static const struct option_spec *known_option(const struct command *c, const char *name, size_t len, char letter) {
+    const struct option_spec *o = c ? find_option(c->options, name, len, letter) : NULL;
 
-    for (size_t i = 0; i < ARRAY_SIZE(commands) && !o; i++)
+    o = o ? o : find_option(global_options, name, len, letter);
+    for (size_t i = 0; i < ARRAY_SIZE(commands) && !o && !c; i++)
         o = find_option(commands[i].options, name, len, letter);
     return o;
 }
 
-static int take_option(struct args *a, int argc, char **argv, int *i, struct err *err) {
+static int take_option(const struct command *c, struct args *a, int argc, char **argv, int *i, struct err *err) {
     const char *text = argv[*i], *name = text + 2, *equals = strchr(text, '=');
     bool is_long = text[1] == '-';
     size_t len = equals ? (size_t)(equals - name) : strlen(name);
-    const struct option_spec *o = is_long ? known_option(name, len, 0) : known_option(NULL, 0, text[1]);
+    const struct option_spec *o;
     const char *value = NULL;
 
+    if (is_long && len == 7 && memcmp(name, "version", 7) == 0 &&
+        (equals || (*i + 1 < argc && argv[*i + 1][0] >= '0' && argv[*i + 1][0] <= '9'))) { /* the one with a value */
+        name = "version-is";
+        len = strlen(name);
+    }
+    o = is_long ? known_option(c, name, len, 0) : known_option(c, NULL, 0, text[1]);
+    if (!c && !o)
+        return 0; /* told once the command is known */
     if (!o || (!is_long && text[2] && !o->value))
-        return err_set(err, RS_EINVAL, "there is no option '%.60s'", text);
+        return err_set(err, RS_EINVAL, "'%s' has no option '%.60s'", c ? c->name : "", text);
     if (o->value) {
         value = is_long ? (equals ? equals + 1 : NULL) : (text[2] ? text + 2 + (text[2] == '=') : NULL);
         if (!value && strcmp(o->name, "watch") == 0 && (*i + 1 >= argc || argv[*i + 1][0] == '-'))
             value = "2";
-        if (!value && *i + 1 >= argc)
+        if (!value && *i + 1 >= argc && c)
             return err_set(err, RS_EINVAL, "option '%.60s' needs a value: %s", text, o->value);
-        if (!value)
+        if (!value && *i + 1 < argc)
             value = argv[++*i];
     }
     if (a->n_options == ARGS_MAX)
@@ -304,31 +342,22 @@ static int take_option(struct args *a, int argc, char **argv, int *i, struct err
     return 0;
 }
 
-static int parse(struct args *a, int argc, char **argv, struct err *err) {
+static int parse(const struct command *c, struct args *a, int argc, char **argv, struct err *err) {
     bool options = true;
     int r = 0;
 
+    *a = (struct args){0};
     for (int i = 1; i < argc && r == 0; i++) {
         if (options && strcmp(argv[i], "--") == 0)
             options = false;
         else if (options && argv[i][0] == '-' && argv[i][1])
-            r = take_option(a, argc, argv, &i, err);
+            r = take_option(c, a, argc, argv, &i, err);
         else if (a->n == ARGS_MAX)
             r = err_set(err, RS_EINVAL, "too many words");
         else
             a->words[a->n++] = argv[i];
     }
     return r;
-}
-
-static int check_options(const struct args *a, const struct command *c, struct err *err) {
-    for (size_t i = 0; i < a->n_options; i++) {
-        const char *name = a->options[i].name;
-
-        if (!find_option(global_options, name, strlen(name), 0) && !find_option(c->options, name, strlen(name), 0))
-            return err_set(err, RS_EINVAL, "'%s' has no option --%s", c->name, name);
-    }
-    return 0;
 }
 
 /* The folder next to the program in a build tree, else that of the installation. */
@@ -419,10 +448,8 @@ static int read_globals(struct ctl *c, struct err *err) {
 
 static int run(struct ctl *c, const struct command *command) {
     struct err err = {0};
-    int r = check_options(&c->args, command, &err);
+    int r = read_globals(c, &err);
 
-    if (r == 0)
-        r = read_globals(c, &err);
     if (r < 0) {
         (void)fprintf(stderr, "Error: %s\n", err.msg);
         return 2;
@@ -447,7 +474,7 @@ int main(int argc, char **argv) {
     const char *group;
     struct err err = {0};
     size_t words;
-    int r = parse(&c.args, argc, argv, &err);
+    int r = parse(NULL, &c.args, argc, argv, &err);
 
     if (r < 0) {
         (void)fprintf(stderr, "Error: %s\n", err.msg);
@@ -469,6 +496,11 @@ int main(int argc, char **argv) {
             (void)fprintf(stderr, "Error: there is no command '%s%s%s'\n\n", c.args.words[0],
                           group && c.args.n > 1 ? " " : "", group && c.args.n > 1 ? c.args.words[1] : "");
         return usage(stderr, group, NULL);
+    }
+    r = parse(command, &c.args, argc, argv, &err);
+    if (r < 0) {
+        (void)fprintf(stderr, "Error: %s\n", err.msg);
+        return 2;
     }
     c.args.n -= words;
     memmove(c.args.words, c.args.words + words, c.args.n * sizeof c.args.words[0]);

@@ -136,18 +136,18 @@ static struct table *status_table(struct ctl *c, const struct metadata_view *vie
         if (node_is_dead(c, s->node)) {
             table_cell(t, RED, NULL, "N%" PRIu32, s->node);
             table_cell(t, PLAIN, NULL, "%s", e->name);
-            table_cell(t, RED, NULL, "offline");
+            table_cell(t, RED, json_null(), "offline");
             for (int k = 0; k < 5; k++)
                 table_cell(t, PLAIN, json_null(), "%s", "");
         } else {
             table_cell(t, GREEN, NULL, NODE_ID_FMT, s->node, s->generation);
             table_cell(t, PLAIN, NULL, "%s", e->name);
-            table_cell(t, PLAIN, NULL, "%s", text_short(text, s->uptime_ms));
+            table_cell(t, PLAIN, json_u64(s->uptime_ms), "%s", text_short(text, s->uptime_ms));
             put_metadata(t, e, view);
             put_processors(t, s);
             put_logs(c, t, s);
         }
-        table_cell(t, PLAIN, NULL, "%s", text_roles(text, e->roles));
+        table_cell(t, PLAIN, json_roles(e->roles), "%s", text_roles(text, e->roles));
     }
     return t;
 }
@@ -336,6 +336,21 @@ static void print_plain(struct ctl *c, const struct metadata_view *view) {
     }
 }
 
+/* A node's row says who is alive only by what is missing. */
+static json_t *nodes_json(const struct ctl *c, const struct table *t) {
+    json_t *rows = table_json(t), *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row) {
+        struct node_id id;
+        const char *text = json_string_value(json_object_get(row, "node_id"));
+
+        if (text && node_id_parse(slice_str(text), &id) == 0)
+            json_put(row, "alive", node_is_dead(c, id.id) ? json_false() : json_true());
+    }
+    return rows;
+}
+
 static void print_json(struct ctl *c, const struct metadata_view *view, const struct problems *p) {
     _cleanup_(table_freep) struct table *nodes = c->state ? status_table(c, view) : nodes_table(c, false),
                                         *logs = logs_table(c), *partitions = partitions_table(c), *dead = dead_table(c),
@@ -347,7 +362,7 @@ static void print_json(struct ctl *c, const struct metadata_view *view, const st
     for (size_t i = 0; i < p->n; i++)
         (void)json_array_append_new(texts, json_text(p->v[i]));
     all = json_pack("{s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "nodes_version", (json_int_t)c->nodes->version,
-                    "stalled", p->stalled, "problems", texts, "nodes", table_json(nodes), "partitions",
+                    "stalled", p->stalled, "problems", texts, "nodes", nodes_json(c, nodes), "partitions",
                     table_json(partitions), "dead_nodes", table_json(dead), "logs", table_json(logs),
                     "metadata_servers", table_json(servers), "unreachable", table_json(unreachable));
     json_put(all, "controller",

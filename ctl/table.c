@@ -122,6 +122,7 @@ static void put_line(const struct ctl *c, const size_t *width, size_t n) {
 void table_print(const struct ctl *c, const struct table *t) {
     size_t width[COLUMNS_MAX] = {0};
     const char *between = c->borders ? " | " : "  ";
+    bool marked = !c->borders && !t->columns[0][0]; /* the first column is a marker in the margin */
 
     for (size_t i = 0; i < t->n_columns; i++) {
         width[i] = width_of(t->columns[i]);
@@ -129,9 +130,9 @@ void table_print(const struct ctl *c, const struct table *t) {
             width[i] = MAX(width[i], width_of(t->cells[r * t->n_columns + i].text));
     }
     put_line(c, width, t->n_columns);
-    (void)fputs(c->borders ? "| " : " ", stdout);
+    (void)fputs(c->borders ? "| " : marked ? "" : " ", stdout);
     for (size_t i = 0; i < t->n_columns; i++)
-        put_cell(c, t->columns[i], PLAIN, true, width[i], i + 1 == t->n_columns, between);
+        put_cell(c, t->columns[i], PLAIN, true, width[i], i + 1 == t->n_columns, marked && i == 0 ? " " : between);
     (void)putchar('\n');
     put_line(c, width, t->n_columns);
     for (size_t r = 0; r < t->n_rows; r++) {
@@ -140,9 +141,10 @@ void table_print(const struct ctl *c, const struct table *t) {
 
         while (!c->borders && last > 1 && (!cells[last - 1].text || !cells[last - 1].text[0]))
             last--; /* no spaces at the end of a line */
-        (void)fputs(c->borders ? "| " : " ", stdout);
+        (void)fputs(c->borders ? "| " : marked ? "" : " ", stdout);
         for (size_t i = 0; i < last; i++)
-            put_cell(c, cells[i].text, cells[i].colour, false, width[i], i + 1 == last, between);
+            put_cell(c, cells[i].text, cells[i].colour, false, width[i], i + 1 == last,
+                     marked && i == 0 ? " " : between);
         (void)putchar('\n');
     }
     put_line(c, width, t->n_columns);
@@ -196,14 +198,23 @@ __attribute__((format(printf, 2, 3))) static void add(text_t buf, const char *fm
     va_end(ap);
 }
 
-char *text_roles(text_t buf, uint32_t roles) {
-    static const unsigned sorted[] = {ROLE_ADMIN, ROLE_HTTP_INGRESS, ROLE_LOG_SERVER, ROLE_METADATA_SERVER,
-                                      ROLE_WORKER};
+static const unsigned sorted_roles[] = {ROLE_ADMIN, ROLE_HTTP_INGRESS, ROLE_LOG_SERVER, ROLE_METADATA_SERVER,
+                                        ROLE_WORKER};
 
+json_t *json_roles(uint32_t roles) {
+    json_t *all = json_array();
+
+    for (size_t i = 0; i < ARRAY_SIZE(sorted_roles); i++)
+        if (roles & sorted_roles[i])
+            (void)json_array_append_new(all, json_string(role_str(sorted_roles[i])));
+    return all;
+}
+
+char *text_roles(text_t buf, uint32_t roles) {
     buf[0] = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(sorted); i++)
-        if (roles & sorted[i])
-            add(buf, "%s%s", buf[0] ? " | " : "", role_str(sorted[i]));
+    for (size_t i = 0; i < ARRAY_SIZE(sorted_roles); i++)
+        if (roles & sorted_roles[i])
+            add(buf, "%s%s", buf[0] ? " | " : "", role_str(sorted_roles[i]));
     return buf;
 }
 

@@ -2,19 +2,18 @@
 #include "control/cluster_ctrl.h"
 
 #include "base/arena.h"
+#include "control/log_ctrl.h"
 #include "control/requests.h"
-#include "log/log.h"
 #include "meta/logs_config.h"
 #include "meta/partition_table.h"
 
 #define CONFIG_NS 4000000000u
-#define ASK_NS 8000000000u
 
 struct cluster_ctrl {
     struct cluster_ctrl_params p;
     struct fabric_service service;
     struct list waits; /* struct control_wait */
-    struct list asks;  /* struct log_ask */
+    struct log_ctrl *logs;
 };
 
 /* ---- state ---- */
@@ -269,7 +268,7 @@ static void set_config(struct cluster_ctrl *c, struct fabric_request *r, const s
         change_table(ch);
 }
 
-/* ---- logs ---- */
+/* ---- dispatch ---- */
 
 static void handle(void *arg, struct fabric_request *r) {
     struct cluster_ctrl *c = arg;
@@ -289,6 +288,14 @@ static void handle(void *arg, struct fabric_request *r) {
         answer_config(c, r);
     else if (r->type == CLUSTER_SET_CONFIG)
         set_config(c, r, &m);
+    else if (r->type >= CLUSTER_FIND_TAIL && r->type <= CLUSTER_SEAL)
+        log_ctrl_handle(c->logs, r, &m);
+    else if (r->type == CLUSTER_SNAPSHOT)
+        control_answer_status(c->p.fabric, r,
+                              err_set(&err, RS_EUNSUPPORTED,
+                                      "partition %u: this version has no snapshot repository to create snapshots in",
+                                      m.log_id),
+                              &err);
     else if (r->type == CLUSTER_SYNC_EPOCH) /* every tick looks at the local copies */
         control_answer_status(c->p.fabric, r, 0, NULL);
     else
@@ -300,7 +307,7 @@ struct cluster_ctrl *cluster_ctrl_open(const struct cluster_ctrl_params *p) {
 
     c->p = *p;
     list_init(&c->waits);
-    list_init(&c->asks);
+    c->logs = log_ctrl_new(p->loop, p->fabric, p->meta, p->log_node);
     c->service = (struct fabric_service){.id = SERVICE_CLUSTER_CTRL, .handle = handle, .arg = c};
     fabric_serve(p->fabric, &c->service);
     return c;
@@ -311,6 +318,7 @@ struct cluster_ctrl *cluster_ctrl_close(struct cluster_ctrl *c) {
         return NULL;
     fabric_unserve(c->p.fabric, &c->service);
     control_waits_stop(&c->waits);
+    (void)log_ctrl_free(c->logs);
     free(c);
     return NULL;
 }

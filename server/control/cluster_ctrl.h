@@ -18,7 +18,9 @@ enum cluster_ctrl_message {                     /* numbers on the wire: only add
                             CLUSTER_FIND_TAIL,  /* request: log_id -> response: lsn, sealed, segment */
                             CLUSTER_TRIM,       /* request: log_id, lsn -> response: lsn */
                             CLUSTER_DESCRIBE,   /* request: log_id -> response: lsn (trim point) */
-                            CLUSTER_SEAL,       /* request: log_id, segment, key (reason) -> response: lsn */
+                            CLUSTER_SEAL, /* request: log_id, segment + 1 (0: whichever is the tail's), key (reason) ->
+                                           * response: lsn
+                                           */
                             CLUSTER_SNAPSHOT,   /* request: log_id (partition), lsn -> response: text */
                             CLUSTER_SYNC_EPOCH, /* request: log_id (partition) -> response */
 };
