@@ -107,11 +107,6 @@ void admin_sql(const struct admin_request *r) {
         json_decref(body);
         return;
     }
-    if (!slice_eq_str(accept, "application/json")) {
-        message(r->req, 501, "Arrow answers are not supported: send accept: application/json");
-        json_decref(body);
-        return;
-    }
     s = xnew(struct sql_request);
     *s = (struct sql_request){.admin = r->admin, .req = r->req};
     s->format = slice_eq_str(accept, "application/json") ? QUERY_JSON : QUERY_ARROW;

@@ -50,6 +50,7 @@ struct query {
     struct schema *schema;
     /* from the last job */
     struct buf out;
+    struct out_arrow *arrow;
     uint64_t rows, bytes;
     bool stepped, more;
     int status;
@@ -122,7 +123,10 @@ static void begin(struct query *q) {
         qsort(q->attempts, q->n_attempts, sizeof *q->attempts, by_id);
     q->q.data.attempts = q->attempts;
     q->q.data.n_attempts = q->n_attempts;
-    out_json_begin(&q->out);
+    if (q->format == QUERY_ARROW)
+        q->arrow = out_arrow_new();
+    else
+        out_json_begin(&q->out);
 }
 
 static void step(struct query *q) {
@@ -138,11 +142,17 @@ static void step(struct query *q) {
             return;
         }
         if (r == 0) {
-            out_json_end(&q->out);
+            if (q->arrow)
+                out_arrow_end(q->arrow, &q->q, &q->out);
+            else
+                out_json_end(&q->out);
             q->more = false;
             break;
         }
-        out_json_row(&q->q, q->rows == 0, &q->out);
+        if (q->arrow)
+            out_arrow_row(q->arrow, &q->q, &q->out);
+        else
+            out_json_row(&q->q, q->rows == 0, &q->out);
         q->rows++;
     }
     q->bytes += q->out.len;
@@ -170,6 +180,7 @@ static void free_query(struct query *q) {
     list_remove(&q->link);
     e->n--;
     q->views = worker_views_free(q->views);
+    q->arrow = out_arrow_free(q->arrow);
     if (q->schema)
         q->schema = schema_unref(q->schema);
     arena_done(&q->texts);

@@ -7,7 +7,7 @@
  *   vtab.c      SQLite's virtual table interface: access paths, chunks of rows, columns
  *   rows.c, rows_invocation.c, rows_journal.c    from stored rows to columns
  *   engine.c    one statement from text to rows
- *   out_json.c  the answer
+ *   out_json.c, out_arrow.c    the answer
  *   query.c     the loop's side: views, jobs, flow control, limits
  *
  * Times are TEXT of fixed width (2026-11-22T20:19:44.204Z), so that they compare with literals; durations are INTEGER
@@ -233,3 +233,9 @@ enum column_type query_column_type(const struct query_statement *q, int i, bool 
 void out_json_begin(struct buf *out);
 void out_json_row(const struct query_statement *q, bool first, struct buf *out);
 void out_json_end(struct buf *out);
+
+struct out_arrow; /* collects a batch of rows */
+struct out_arrow *out_arrow_new(void);
+struct out_arrow *out_arrow_free(struct out_arrow *o);
+void out_arrow_row(struct out_arrow *o, const struct query_statement *q, struct buf *out);
+void out_arrow_end(struct out_arrow *o, const struct query_statement *q, struct buf *out);
