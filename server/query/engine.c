@@ -19,9 +19,10 @@ static int authorize(void *arg, int action, const char *a, const char *b, const 
         return SQLITE_OK;
     switch (action) {
     case SQLITE_SELECT:
-    case SQLITE_FUNCTION:
     case SQLITE_RECURSIVE:
         return SQLITE_OK;
+    case SQLITE_FUNCTION:
+        return b && sqlite3_stricmp(b, "load_extension") == 0 ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_READ:
         return a && sqlite3_strnicmp(a, "sqlite_", 7) == 0 ? SQLITE_DENY : SQLITE_OK;
     default:
@@ -88,7 +89,9 @@ int query_prepare(struct query_statement *q, struct slice sql, enum query_failur
 
         *ret_failure = strncmp(why, "no such table", 13) == 0 ? QUERY_FAILED : QUERY_INVALID;
         return err_set(err, RS_EINVAL, "%s",
-                       r == SQLITE_AUTH ? "only queries are supported: SELECT and WITH … SELECT" : why);
+                       r == SQLITE_AUTH && !strstr(why, "function")
+                           ? "only queries are supported: SELECT and WITH … SELECT"
+                           : why);
     }
     *ret_failure = QUERY_INVALID;
     if (!q->stmt)

@@ -433,8 +433,8 @@ static void inner_aliases(struct tokens *ts) {
 /* ---- the outermost select list ---- */
 
 static bool is_condition(const struct tokens *ts, int first, int last) {
-    static const char *const words[] = {"is",   "=",      "==", "<>",      "!=",  "<",   ">",  "<=",    ">=",
-                                        "like", "regexp", "in", "between", "not", "and", "or", "exists"};
+    static const char *const words[] = {"is",   "=",     "==", "<>",      "!=",  "<",   ">",  "<=",    ">=",
+                                        "like", "ilike", "in", "between", "not", "and", "or", "exists"};
     int cases = 0;
 
     while (is(ts, first, "(") && match_forward(ts, first) == last)

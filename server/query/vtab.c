@@ -187,7 +187,8 @@ static int next_chunk(struct cursor *c) {
                             c, &c->q->err);
         if (r < 0)
             return r;
-        c->want_rows = MIN((size_t)CHUNK_ROWS, c->want_rows * 4);
+        if (c->more)
+            c->want_rows = MIN((size_t)CHUNK_ROWS, c->want_rows * 4);
         if (c->n_rows)
             return 1;
         c->partition++;

@@ -410,6 +410,64 @@ test("the official command line lists, describes and registers", async ({ server
   equal(who.code, 0, who.out);
 });
 
+const sql = (server, query, accept = "application/json") => request(`${server.admin}/query`, { json: { query }, headers: { accept } });
+
+test("SQL sees what was acknowledged before it was sent", async ({ server }) => {
+  const k = unique("sql");
+  const rows = async (query) => ok(await sql(server, query)).json().rows;
+  for (let i = 1; i <= 20; i++) {
+    ok(await server.call(`Counter/${k}/add`, 1));
+    equal((await rows(`select value_utf8 from state where service_name = 'Counter' and service_key = '${k}'`))[0].value_utf8, `${i}`);
+  }
+  const { invocationId: id } = ok(await server.call(`Holder/${k}/wait/send`), 202).json();
+  await until("it runs or waits", async () => {
+    const [row] = await rows(`select status, target, journal_size from sys_invocation where id = '${id}'`);
+    return row?.target === `Holder/${k}/wait` && ["running", "suspended"].includes(row.status) && row.journal_size >= 2;
+  });
+  const journal = await rows(`select index, entry_type, entry_json from sys_journal where id = '${id}' order by index`);
+  equal(journal[0].entry_type, "Command: Input");
+  equal(Object.keys(JSON.parse(journal[0].entry_json).Command), ["Input"]);
+  equal((await rows(`select invocation_id from sys_keyed_service_status where service_key = '${k}'`))[0].invocation_id, id);
+  ok(await request(`${server.admin}/invocations/${id}?mode=kill`, { method: "DELETE" }), 202);
+  await until("it is killed", async () =>
+    (await rows(`select completion_failure from sys_invocation_status where id = '${id}'`))[0]?.completion_failure === "[409] killed");
+});
+
+test("SQL that is wrong or writes is refused; a long answer comes whole, and may be left", async ({ server }) => {
+  equal((await sql(server, "selec 1")).status, 400);
+  equal((await sql(server, "delete from state")).status, 400);
+  equal((await sql(server, "select * from nope")).status, 500);
+  const series = (n) => `with recursive t(n) as (select 1 union all select n + 1 from t where n < ${n}) select n, 'some text' as t from t`;
+  const { rows } = ok(await sql(server, series(100000))).json();
+  equal([rows.length, rows.at(-1).n], [100000, 100000]);
+  for (let i = 0; i < 40; i++) {
+    const req = http.request(`${server.admin}/query`, { method: "POST", headers: { "content-type": "application/json", accept: "application/json" } });
+    req.on("error", () => {});
+    req.end(JSON.stringify({ query: series(1e12) }));
+    await new Promise((resolve) => req.once("response", (res) => { res.on("error", () => {}); resolve(); }));
+    req.destroy();
+  }
+  await until("those are gone", async () => (await sql(server, "select 1 as one")).status === 200);
+});
+
+test("the official command line asks with SQL: invocations, state, sql", async ({ server }) => {
+  const k = unique("cli-sql");
+  ok(await server.call(`Counter/${k}/add`, 7));
+  const { invocationId: id } = ok(await server.call(`Holder/${k}/wait/send`), 202).json();
+  const run = async (...args) => {
+    const r = await cli(server, ...args);
+    equal(r.code, 0, `${args.join(" ")}: ${r.out}`);
+    return r.out;
+  };
+  match(await run("invocations", "list", "--service", "Holder"), new RegExp(id));
+  match(await run("invocations", "describe", id), /Command: Input/);
+  match(await run("kv", "get", "Counter", k), /count\s+7/);
+  match(await run("sql", `select service_key, value_length from state where service_key = '${k}'`), new RegExp(`${k}\\s+1`));
+  match(await run("services", "status"), /Holder/);
+  match(await run("deployments", "list", "--extra"), /ACTIVE-INVOCATIONS/);
+  match(await run("invocations", "kill", id, "--yes"), /Killed 1/);
+});
+
 if (!old)
   test("an endpoint over HTTP/1.1 in request/response mode is registered and called", async ({ server }) => {
     const h1 = await Service.create({ SDK: sdkModule, HTTP1: "1" });
