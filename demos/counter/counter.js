@@ -32,6 +32,7 @@ const counter = restate.object({
 });
 
 const port = Number(process.env.PORT ?? 9080);
+const bind = process.env.BIND ?? "127.0.0.1";
 http2
   .createServer(restate.createEndpointHandler({ services: [counter] }))
-  .listen(port, "127.0.0.1", () => console.log(`the counter listens on http://127.0.0.1:${port}`));
+  .listen(port, bind, () => console.log(`the counter listens on http://${bind}:${port}`));

@@ -25,6 +25,8 @@ struct ask {
     enum ls_status refused; /* what a member said that did not answer LS_OK */
     /* tail */
     lsn_t base, tail;
+    uint64_t loglet_id;
+    uint32_t global_tail; /* the highest a member knows */
     log_tail_fn tail_done;
     /* trim */
     lsn_t upto;
@@ -78,6 +80,11 @@ static struct ask *ask_new(struct log *l, enum ask_kind kind, void *arg, size_t 
 static void tail_finish(struct ask *a, int status, const struct err *err) {
     lsn_t tail = MAX(a->tail, a->log->committed);
 
+    if (a->global_tail) { /* what is committed there is news to my log-server, when messages to it were lost */
+        struct log_router *r = &a->log->node->router;
+
+        log_router_release(r, r->own_node, a->loglet_id, a->global_tail);
+    }
     ask_close(a);
     a->tail_done(a->arg, status, status == 0 ? tail : 0, err);
     ask_release(a);
@@ -108,6 +115,7 @@ static void tail_answered(struct ls_req *req, const struct ls_reply *reply) {
 
         quorum_mask_set(&a->answered, q->member);
         a->tail = MAX(a->tail, seen);
+        a->global_tail = MAX(a->global_tail, reply->global_tail);
     }
     if (quorum_f_passes(quorum_f_majority(&a->quorum, &a->answered))) {
         tail_finish(a, 0, NULL);
@@ -131,6 +139,7 @@ void log_find_tail(struct log *l, log_tail_fn done, void *arg) {
         return;
     }
     a->base = tail->base;
+    a->loglet_id = tail->params.loglet_id;
     quorum_init(&a->quorum, l->node->nodes, tail->params.replication, tail->params.nodes, tail->params.n_nodes);
     a->under_way = tail->params.n_nodes;
     for (uint32_t i = 0; i < tail->params.n_nodes; i++) {

@@ -429,10 +429,11 @@ static void on_refused(void *arg) {
 }
 
 static bool is_down(const struct fabric *f, const struct fabric_dest *d, enum fabric_lane lane) {
-    if (lane == LANE_GOSSIP || !d->node.id)
-        return false;
-    for (unsigned i = 0; i < f->n_down; i++)
-        if (f->down[i] == d->node.id)
+    const struct peer *p = d->node.id ? NULL : find_peer(f, 0, d->address, lane);
+    uint32_t id = p ? p->was.id : d->node.id; /* by address: who was there last */
+
+    for (unsigned i = 0; lane != LANE_GOSSIP && id && i < f->n_down; i++)
+        if (f->down[i] == id)
             return true;
     return false;
 }
@@ -461,7 +462,7 @@ void fabric_call(struct fabric *f, struct fabric_call *c, const struct fabric_de
 void fabric_send(struct fabric *f, const struct fabric_dest *d, enum fabric_lane lane, const struct fabric_message *m) {
     struct out_frame *o;
 
-    if (waiting_bytes(f, d, lane) > FABRIC_QUEUE_BYTES / 4 || is_down(f, d, lane))
+    if (waiting_bytes(f, d, lane) > FABRIC_QUEUE_BYTES / 4)
         return;
     o = make_frame(f, FRAME_UNARY, m, 0);
     o->generation = d->node.id ? d->node.generation : 0;

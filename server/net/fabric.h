@@ -78,9 +78,9 @@ int fabric_listen(struct fabric *f, struct fabric_transport t, const char *uri, 
 int fabric_uri(const struct fabric *f, size_t i, char *buf, size_t len); /* the i-th as bound; RS_ENOENT */
 /* fabric_drain() - stop accepting, finish answers, then @done; cut what is left after @timeout_ns. */
 void fabric_drain(struct fabric *f, uint64_t timeout_ns, void (*done)(void *arg), void *arg);
-/* fabric_forget() - the node is dead or as good as: its connections are cut, calls to it fail at once and one-way
- * messages are dropped until fabric_alive(); only the gossip lane goes on trying. Both are hints of the failure
- * detector. */
+/* fabric_forget() - the node is dead or as good as: its connections are cut and calls to it fail at once until
+ * fabric_alive(). One-way messages go on trying: a node that comes back needs those of its metadata group to join at
+ * all. Both are hints of the failure detector. */
 void fabric_forget(struct fabric *f, struct node_id node);
 void fabric_alive(struct fabric *f, uint32_t node);
 

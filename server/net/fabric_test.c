@@ -21,7 +21,7 @@ struct end { /* a node with one service that echoes, holds or drops */
     unsigned n_held, messages, requests;
     char order[256];
     uint32_t versions[N_VERSIONS], seen[N_VERSIONS];
-    struct node_id preempted;
+    struct node_id preempted, gone;
 };
 struct world {
     struct fake_net *net;
@@ -62,6 +62,10 @@ static void seen(void *arg, struct node_id peer, const uint32_t v[N_VERSIONS]) {
     memcpy(((struct end *)arg)->seen, v, sizeof((struct end *)arg)->seen);
 }
 
+static void gone(void *arg, struct node_id peer) {
+    ((struct end *)arg)->gone = peer;
+}
+
 static void preempted(void *arg, struct node_id newer) {
     ((struct end *)arg)->preempted = newer;
 }
@@ -98,6 +102,7 @@ static void end_open(struct world *w, struct end *e, uint32_t id, uint32_t gener
                                .versions = versions,
                                .seen = seen,
                                .preempted = preempted,
+                               .gone = gone,
                                .arg = e};
     e->fabric = fabric_new(&p);
     e->service = (struct fabric_service){.id = SVC, .handle = handle, .arg = e};
@@ -380,6 +385,52 @@ static void a_dead_peer_is_noticed_by_its_silence(void **state) {
     world_close(&w);
 }
 
+static void a_node_given_up_fails_calls_at_once_until_it_is_alive_again(void **state) {
+    struct world w;
+    struct call a, b, c;
+
+    (void)state;
+    world_open(&w, 2);
+    w.ends[1].hold = true;
+    call(&w.ends[0], &a, 2, "a", 60000 * MS);
+    fake_run(w.net);
+    w.net->hang_connect = true;
+    fabric_forget(w.ends[0].fabric, w.ends[1].self);
+    fake_run(w.net);
+    assert_true(a.done == 1 && a.status == RPC_UNKNOWN);
+    call(&w.ends[0], &b, 2, "b", 60000 * MS);
+    fake_run(w.net);
+    assert_true(b.done == 1 && b.status == RPC_UNREACHABLE);
+    w.net->hang_connect = w.ends[1].hold = false;
+    fabric_alive(w.ends[0].fabric, 2);
+    call(&w.ends[0], &c, 2, "c", 60000 * MS);
+    fake_advance(w.net, 3000 * MS);
+    assert_true(c.done == 1 && c.status == RPC_OK);
+    world_close(&w);
+}
+
+static void a_process_that_ended_is_told_from_one_that_only_closed_a_connection(void **state) {
+    struct fabric_dest d = {.node = {2, 0}};
+    struct fabric_message m = {.service = SVC, .type = 1, .head = SLICE_LIT("x")};
+    struct world w;
+
+    (void)state;
+    world_open(&w, 2);
+    fabric_send(w.ends[0].fabric, &d, LANE_GOSSIP, &m);
+    fake_run(w.net);
+    assert_int_equal(w.ends[1].messages, 1);
+    fake_cut(w.net, 1);
+    fake_run(w.net);
+    fake_advance(w.net, 1000 * MS);
+    assert_int_equal(w.ends[0].gone.id, 0); /* it was dialled again, and there it is */
+    end_close(&w.ends[1]);
+    fake_run(w.net);
+    fake_advance(w.net, 1000 * MS);
+    assert_int_equal(w.ends[0].gone.id, 2);
+    assert_int_equal(w.ends[0].gone.generation, 1);
+    world_close(&w);
+}
+
 static void versions_in_headers_are_noticed(void **state) {
     struct world w;
     struct call a;
@@ -474,6 +525,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_stranger_is_refused),
     cmocka_unit_test(a_restarted_node_gets_new_connections_and_its_old_self_is_refused),
     cmocka_unit_test(a_dead_peer_is_noticed_by_its_silence),
+    cmocka_unit_test(a_node_given_up_fails_calls_at_once_until_it_is_alive_again),
+    cmocka_unit_test(a_process_that_ended_is_told_from_one_that_only_closed_a_connection),
     cmocka_unit_test(versions_in_headers_are_noticed),
     cmocka_unit_test(unknown_services_say_so_and_lossy_ones_shed),
     cmocka_unit_test(over_budget_a_service_stops_the_reading),

@@ -126,6 +126,11 @@ void worker_leader_hint(struct worker *w, uint32_t partition, epoch_t epoch, str
     route_hint(&w->routes[partition], epoch, leader);
 }
 
+void worker_applied_hint(struct worker *w, uint32_t partition, lsn_t applied) {
+    if (partition < w->n && !w->stopping && w->routes[partition].p)
+        partition_seen_applied(w->routes[partition].p, applied);
+}
+
 void worker_durable_hint(struct worker *w, uint32_t partition, uint32_t node, lsn_t durable) {
     struct route *r = partition < w->n ? &w->routes[partition] : NULL;
 

@@ -16,6 +16,7 @@ enum { RESTART_MIN_MS = 1000, RESTART_MAX_MS = 30000, STEADY_SECONDS = 60 };
 #define FOR_GOOD UINT64_MAX
 
 #define UNREADABLE_RETRY_NS 500000000u
+#define STANDSTILL_NS 1000000000u /* behind a leader that others see ahead */
 
 static void open_tables(void *arg, int status, const struct err *err);
 static void claim(void *arg);
@@ -412,6 +413,20 @@ static void find_tail(void *arg) {
     struct partition *p = arg;
 
     log_find_tail(p->log, on_tail, p);
+}
+
+void partition_seen_applied(struct partition *p, lsn_t applied) {
+    uint64_t now = loop_now_ns(worker_loop(p->w));
+
+    if (p->role != PARTITION_FOLLOWER || !p->log || applied <= sm_applied(p->sm)) {
+        p->behind_ns = 0;
+    } else if (!p->behind_ns || p->behind_at != sm_applied(p->sm)) {
+        p->behind_ns = now;
+        p->behind_at = sm_applied(p->sm);
+    } else if (now - p->behind_ns > STANDSTILL_NS) {
+        p->behind_ns = now;
+        find_tail(p);
+    }
 }
 
 /* ---- opening ---- */

@@ -44,6 +44,8 @@ struct partition *partition_free(struct partition *p);
 void partition_want_lead(struct partition *p, bool lead);
 /* partition_seen_epoch() - a higher epoch than its own ends its lead at once; no more claims until told again. */
 void partition_seen_epoch(struct partition *p, epoch_t epoch);
+/* partition_seen_applied() - a leader elsewhere has applied so far. */
+void partition_seen_applied(struct partition *p, lsn_t applied);
 
 enum partition_role partition_role(const struct partition *p);
 bool partition_writable(const struct partition *p);

@@ -56,7 +56,9 @@ struct partition {
 
     /* catching up */
     struct timer find_tail;
-    lsn_t target_tail; /* first LSN behind what the log had when it was opened; 0: not known yet */
+    lsn_t behind_at;    /* applied, when a leader was first heard to be ahead */
+    uint64_t behind_ns; /* and when that was; 0: it is not ahead */
+    lsn_t target_tail;  /* first LSN behind what the log had when it was opened; 0: not known yet */
     bool active;
 
     struct store *store;

@@ -56,7 +56,7 @@ export class Cluster {
   }
 }
 
-async function ready(s) {
+export async function ready(s) {
   if (!s.alive()) throw Object.assign(new Error(`${s.name} ended: ${s.log.slice(-2000)}`), { final: true });
   const a = await request(`${s.admin}/health`, { timeout: 1000 }).catch(() => null);
   const i = await request(`${s.ingress}/restate/health`, { timeout: 1000 }).catch(() => null);
