@@ -8,6 +8,8 @@
 
 #define CACHE_DEFAULT_BYTES (16u << 20)
 #define WATCH_RETRY_NS 1000000000u
+#define POLL_NS 1000000000u
+#define POLL_MAX_NS 8000000000u
 
 /* ---- what is known about a log ---- */
 
@@ -44,6 +46,70 @@ lsn_t log_committed_tail(const struct log *l) {
 
 /* ---- being told of a tail that moves elsewhere ---- */
 
+void log_tail_told(struct log *l, uint64_t loglet_id, uint32_t global_tail) {
+    if (l->hint_loglet == loglet_id && l->hint_tail >= global_tail)
+        return;
+    if (loglet_id_index(loglet_id) < loglet_id_index(l->hint_loglet))
+        return;
+    l->hint_loglet = loglet_id;
+    l->hint_tail = global_tail;
+    if (l->node->p.server) /* it was away, or has just started */
+        log_server_release(l->node->p.server, loglet_id, global_tail);
+    log_touch(l);
+}
+
+/* A log-server that missed the news hears no more while nobody appends; who waits for it asks the sequencer's node now
+ * and then. */
+struct log_poll {
+    struct ls_info req;
+    struct log *log; /* NULL: closed meanwhile */
+};
+
+static void poll_answered(struct ls_req *req, const struct ls_reply *reply) {
+    struct log_poll *p = CONTAINER_OF(CONTAINER_OF(req, struct ls_info, h), struct log_poll, req);
+    struct log *l = p->log;
+
+    if (l) {
+        l->poll = NULL;
+        if (reply->status == LS_OK)
+            log_tail_told(l, req->loglet_id, reply->global_tail);
+    }
+    free(p);
+}
+
+/* The sequencer's, else another alive one; 0: there is nobody to ask. */
+static uint32_t poll_node(const struct log *l, const struct segment_params *p) {
+    uint32_t other = 0;
+
+    for (uint32_t i = 0; i < p->n_nodes; i++) {
+        if (p->nodes[i] == l->node->p.self.id || !log_router_alive(&l->node->router, p->nodes[i]))
+            continue;
+        if (p->nodes[i] == p->sequencer.id || !other)
+            other = p->nodes[i];
+    }
+    return other;
+}
+
+static void poll_tail(void *arg) {
+    struct log *l = arg;
+    const struct chain *c = log_chain(l);
+    const struct segment *tail = c ? chain_tail(c) : NULL;
+    uint32_t node;
+
+    if (!l->wait || !tail || tail->kind == SEGMENT_SEALED)
+        return;
+    node = poll_node(l, &tail->params);
+    if (node && !l->poll) {
+        struct log_poll *p = l->poll = xnew(struct log_poll);
+
+        p->log = l;
+        p->req.h = (struct ls_req){.kind = LS_INFO, .loglet_id = tail->params.loglet_id, .done = poll_answered};
+        log_router_submit(&l->node->router, node, &p->req.h);
+    }
+    l->poll_ns = MIN(l->poll_ns * 2, (uint64_t)POLL_MAX_NS);
+    timer_set(l->node->p.loop, &l->poll_timer, l->poll_ns);
+}
+
 struct log_wait {
     struct ls_wait req;
     struct log *log; /* NULL: not wanted any more */
@@ -71,11 +137,10 @@ static void wait_answered(struct ls_req *req, const struct ls_reply *reply) {
         return;
     }
     if (reply->status == LS_OK && reply->global_tail >= w->req.tail) {
-        l->hint_loglet = req->loglet_id;
-        l->hint_tail = reply->global_tail;
         l->wait = NULL;
-        free(w);
+        log_tail_told(l, req->loglet_id, reply->global_tail);
         log_touch(l);
+        free(w);
         return;
     }
     /* Sealed without a new tail, or no answer: the chain will change; look again in a while in any case. */
@@ -119,12 +184,15 @@ void log_watch_tail(struct log *l) {
     w->node = watch_node(l, &tail->params);
     timer_init(&w->retry, wait_retry, w);
     w->parked = true;
+    l->poll_ns = POLL_NS;
+    timer_set(l->node->p.loop, &l->poll_timer, POLL_NS);
     log_router_submit(&l->node->router, w->node, &w->req.h);
 }
 
 void log_watch_stop(struct log *l) {
     struct log_wait *w = TAKE(l->wait);
 
+    timer_stop(l->node->p.loop, &l->poll_timer);
     if (!w)
         return;
     timer_stop(l->node->p.loop, &w->retry);
@@ -243,6 +311,7 @@ struct log *log_open(struct log_node *n, log_id_t id, const struct log_events *e
     list_init(&l->seals);
     loop_hook_init(&l->pump, pump, l);
     timer_init(&l->again, again, l);
+    timer_init(&l->poll_timer, poll_tail, l);
     map_add(&n->logs, &l->map_node, map_hash_u64(id));
     return l;
 }
@@ -258,6 +327,8 @@ struct log *log_close(struct log *l) {
     l->lead_done = NULL;
     lead_stop(l);
     log_watch_stop(l);
+    if (l->poll)
+        l->poll->log = NULL;
     seals_drop(l);
     while (!list_empty(&l->readers))
         reader_free(LIST_ENTRY(l->readers.next, struct log_reader, link));

@@ -24,9 +24,8 @@ struct ask {
     struct quorum_mask answered;
     enum ls_status refused; /* what a member said that did not answer LS_OK */
     /* tail */
+    uint32_t sequencer;
     lsn_t base, tail;
-    uint64_t loglet_id;
-    uint32_t global_tail; /* the highest a member knows */
     log_tail_fn tail_done;
     /* trim */
     lsn_t upto;
@@ -80,11 +79,6 @@ static struct ask *ask_new(struct log *l, enum ask_kind kind, void *arg, size_t 
 static void tail_finish(struct ask *a, int status, const struct err *err) {
     lsn_t tail = MAX(a->tail, a->log->committed);
 
-    if (a->global_tail) { /* what is committed there is news to my log-server, when messages to it were lost */
-        struct log_router *r = &a->log->node->router;
-
-        log_router_release(r, r->own_node, a->loglet_id, a->global_tail);
-    }
     ask_close(a);
     a->tail_done(a->arg, status, status == 0 ? tail : 0, err);
     ask_release(a);
@@ -98,6 +92,14 @@ static void tail_known(void *arg) {
         tail_finish(a, 0, NULL);
     else
         ask_release(a);
+}
+
+/* Its node knows best what is committed. */
+static bool waits_for_sequencer(const struct ask *a) {
+    const int i = quorum_index(&a->quorum, a->sequencer);
+
+    return i >= 0 && a->under_way && !quorum_mask_has(&a->answered, (uint32_t)i) &&
+           log_router_alive(&a->log->node->router, a->sequencer);
 }
 
 static void tail_answered(struct ls_req *req, const struct ls_reply *reply) {
@@ -115,9 +117,9 @@ static void tail_answered(struct ls_req *req, const struct ls_reply *reply) {
 
         quorum_mask_set(&a->answered, q->member);
         a->tail = MAX(a->tail, seen);
-        a->global_tail = MAX(a->global_tail, reply->global_tail);
+        log_tail_told(a->log, req->loglet_id, reply->global_tail);
     }
-    if (quorum_f_passes(quorum_f_majority(&a->quorum, &a->answered))) {
+    if (quorum_f_passes(quorum_f_majority(&a->quorum, &a->answered)) && !waits_for_sequencer(a)) {
         tail_finish(a, 0, NULL);
     } else if (a->under_way == 0) {
         err_set(&err, RS_EAGAIN, "log %" PRIu32 ": not enough log-servers answer to determine the tail", a->log->id);
@@ -139,7 +141,7 @@ void log_find_tail(struct log *l, log_tail_fn done, void *arg) {
         return;
     }
     a->base = tail->base;
-    a->loglet_id = tail->params.loglet_id;
+    a->sequencer = tail->params.sequencer.id;
     quorum_init(&a->quorum, l->node->nodes, tail->params.replication, tail->params.nodes, tail->params.n_nodes);
     a->under_way = tail->params.n_nodes;
     for (uint32_t i = 0; i < tail->params.n_nodes; i++) {

@@ -610,6 +610,36 @@ static void a_reader_closes_a_segment_whose_leader_died_while_somebody_sealed_it
     trio_free(t);
 }
 
+static void a_reader_hears_of_the_tail_although_its_log_server_missed_the_news(void **state) {
+    struct trio *t = trio_new(14);
+    struct log_node_params p = {.loop = t->n->loop, .meta = t->n->meta, .peers = &t->peers, .self = {3, 1}};
+    struct log_node *other;
+    struct log_reader *reader;
+    struct trio seen = {.next = 1, .committed = t->committed};
+    struct log *log;
+
+    life(t);
+    node_settle(t->n);
+    assert_int_equal(append(t, 3), 0);
+    node_pass(t->n, 100000000u);
+    t->down[3] = true;
+    assert_int_equal(append(t, 4), 0);
+    node_pass(t->n, 100000000u);
+    assert_int_equal(t->next, 8);
+    t->down[3] = false;
+    p.server = t->servers[3];
+    assert_int_equal(log_node_open(&p, &other, NULL), 0);
+    log = log_open(other, 0, &log_events, t);
+    reader = log_read(log, 1, &reader_events, &seen);
+    node_pass(t->n, 100000000u);
+    assert_int_equal(seen.next, 4); /* all that its own log-server knows of */
+    node_pass(t->n, 3000000000u);
+    assert_int_equal(seen.next, 8);
+    (void)log_reader_close(reader);
+    (void)log_node_close(other);
+    trio_free(t);
+}
+
 struct asked {
     int called, status;
     lsn_t tail;
@@ -713,6 +743,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_member_that_is_away_is_asked_seldom_and_gets_what_it_missed_when_it_is_needed),
     cmocka_unit_test(a_member_said_to_be_dead_delays_neither_stores_nor_a_new_leader),
     cmocka_unit_test(a_reader_closes_a_segment_whose_leader_died_while_somebody_sealed_it),
+    cmocka_unit_test(a_reader_hears_of_the_tail_although_its_log_server_missed_the_news),
     cmocka_unit_test(an_operator_seals_a_log_and_its_leader_opens_it_again_unless_it_is_for_good),
     cmocka_unit_test(history_on_a_lost_node_leaves_the_chain_by_trimming_and_delays_nobody),
     cmocka_unit_test(a_reign_survives_seals_lost_stores_and_changed_replication_without_losing_or_doubling),

@@ -34,6 +34,7 @@ enum lead_state {
 /* A reigning leader goes through WANTED, SEALING, EXTENDING again for its next segment; @seq is the old segment's until
  * then, and keeps what is in flight. */
 
+struct log_poll;
 struct log_wait; /* parked at a log-server: tells of a new global tail */
 
 struct log {
@@ -67,6 +68,9 @@ struct log {
     uint64_t hint_loglet; /* what a log-server told last */
     uint32_t hint_tail;
     struct log_wait *wait;
+    struct log_poll *poll; /* under way */
+    struct timer poll_timer;
+    uint64_t poll_ns;
     uint32_t watch_turn; /* which member to ask next */
     lsn_t committed;
 
@@ -90,6 +94,8 @@ struct log_reader {
 const struct chain *log_chain(const struct log *l); /* NULL: the log does not exist, or its chain is not known */
 /* log_open_tail() - global tail of the tail segment as far as known here, in offsets. */
 uint32_t log_open_tail(const struct log *l, const struct segment *tail);
+/* log_tail_told() - a log-server knows this global tail. */
+void log_tail_told(struct log *l, uint64_t loglet_id, uint32_t global_tail);
 void log_touch(struct log *l); /* arm the pump */
 /* log_watch_tail() - be told when the tail segment's global tail passes what is known; for readers of logs led
  * elsewhere. */
