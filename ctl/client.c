@@ -17,8 +17,6 @@
 #include "plugin/host.h"
 #include "plugin/transports.h"
 
-#define LOAD_NS 3000000000u
-
 struct client {
     struct loop *loop;
     struct exec *pool;
@@ -272,7 +270,7 @@ static uint32_t newest(struct ctl *c, const char *const *addresses, size_t n, si
     for (size_t i = 0; i < n; i++)
         asks[i] =
             (struct ask){.address = addresses[i], .service = SERVICE_NODE_CTL, .type = NODE_METADATA, .body = body};
-    client_ask(c, asks, n, enough, LOAD_NS + 500000000u);
+    client_ask(c, asks, n, enough, c->connect_ns + 500000000u);
     for (size_t i = 0; i < n; i++) {
         struct ctl_response r;
 
@@ -297,10 +295,37 @@ static void load_state(struct ctl *c, const char *const *addresses, size_t n) {
         struct ask a = {.address = addresses[i], .service = SERVICE_CLUSTER_CTRL, .type = CLUSTER_STATE};
         struct ctl_cluster_state *s = arena_new(&c->arena, struct ctl_cluster_state);
 
-        client_ask(c, &a, 1, 0, LOAD_NS + 500000000u);
+        client_ask(c, &a, 1, 0, c->connect_ns + 500000000u);
         if (a.answered && ctl_cluster_state_decode(s, a.reply, &c->arena, NULL) == 0)
             c->state = s;
     }
+}
+
+/* Nobody who joined answers: who answers at all takes the place of who is alive. */
+static void guess_state(struct ctl *c) {
+    size_t max = c->nodes->n_nodes, n = 0;
+    const char **addresses = arena_newn(&c->arena, const char *, max + 1);
+    struct ctl_cluster_state *s = arena_new(&c->arena, struct ctl_cluster_state);
+    struct ctl_node_state *nodes = arena_newn(&c->arena, struct ctl_node_state, max + 1);
+    struct ident *idents;
+
+    for (size_t i = 0; i < max; i++)
+        if (!c->nodes->nodes[i].tombstone) {
+            nodes[n].node = c->nodes->nodes[i].id.id;
+            nodes[n].generation = c->nodes->nodes[i].id.generation;
+            addresses[n++] = c->nodes->nodes[i].address;
+        }
+    idents = client_idents(c, addresses, n, c->connect_ns + 500000000u);
+    for (size_t i = 0; i < n; i++) {
+        nodes[i].state = idents[i].answered ? FD_ALIVE : FD_DEAD;
+        nodes[i].uptime_ms = idents[i].m.uptime_ms;
+        nodes[i].schema_version = idents[i].m.schema_version;
+        s->now_ms = MAX(s->now_ms, idents[i].m.now_ms);
+    }
+    s->nodes = nodes;
+    s->n_nodes = n;
+    c->state = s;
+    c->guessed = true;
 }
 
 int client_load(struct ctl *c, struct err *err) {
@@ -322,6 +347,8 @@ int client_load(struct ctl *c, struct err *err) {
         all = candidates(c, &n);
     if (!c->state)
         load_state(c, all, n);
+    if (!c->state)
+        guess_state(c);
     if (newest(c, all, n, n / 2 + 1, META_KEY_LOGS, &value, &answers, NULL) &&
         logs_config_parse(value, &c->logs, err) < 0)
         return RS_ECORRUPT;
@@ -353,7 +380,7 @@ struct metadata_answer *client_metadata_status(struct ctl *c, const uint32_t *id
     for (size_t i = 0; i < n; i++)
         asks[i] = (struct ask){
             .address = node_address(c, ids[i]), .service = SERVICE_METADATA_SERVER, .type = METADATA_STATUS};
-    client_ask(c, asks, n, 0, LOAD_NS);
+    client_ask(c, asks, n, 0, c->connect_ns);
     for (size_t i = 0; i < n; i++) {
         struct md_reply m;
 

@@ -81,6 +81,7 @@ struct ctl {
     struct logs_config *logs;
     struct partition_table *table;
     struct ctl_cluster_state *state; /* of one node, see state->from */
+    bool guessed;                    /* no node that joined answers: @state only says who answers at all */
 };
 
 /* ---- the connection ---- */
@@ -117,7 +118,7 @@ int client_request_at(struct ctl *c, const char *address, uint16_t service, uint
 
 /* client_load() - nodes, then logs, partition table and cluster state. Only what nodes hold in memory is asked, so it
  * works without a quorum. RS_EIO: nobody answers; RS_ENOENT: not provisioned, or the node has no metadata yet. What was
- * not found besides the nodes stays NULL. */
+ * not found besides the nodes stays NULL; the state never does. */
 int client_load(struct ctl *c, struct err *err) RS_WARN_UNUSED;
 /* client_idents() - of every address; [i].answered false: none. The array is the arena's. */
 struct ident {

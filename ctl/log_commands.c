@@ -90,8 +90,7 @@ static void put_segment(struct ctl *c, struct table *t, const struct chain *ch, 
         put_nodeset(c, t, &s->params);
     }
     if (s->created_at_ms)
-        table_cell(t, PLAIN, json_u64(s->created_at_ms), "%s",
-                   text_ago(text, c, s->created_at_ms, c->state ? c->state->now_ms : s->created_at_ms));
+        table_cell(t, PLAIN, json_u64(s->created_at_ms), "%s", text_ago(text, c, s->created_at_ms, c->state->now_ms));
     else
         table_cell(t, PLAIN, json_null(), "--");
     if (arg_given(&c->args, "extra")) {

@@ -72,7 +72,7 @@ static uint32_t leader_of(const struct ctl *c, uint32_t partition) {
     uint64_t best = 0;
     uint32_t leader = 0;
 
-    for (size_t i = 0; c->state && i < c->state->n_nodes; i++) {
+    for (size_t i = 0; i < c->state->n_nodes; i++) {
         const struct ctl_node_state *s = &c->state->nodes[i];
 
         for (size_t k = 0; k < s->n_processors && !node_is_dead(c, s->node); k++)
@@ -265,7 +265,7 @@ static int place(struct ctl *c, struct epoch_metadata *e, struct err *err) {
                 r = err_set(err, RS_EINVAL, "N%" PRIu32 " is there twice", nodes.v[i]);
     }
     if (r == 0)
-        replica_set_propose(e, nodes.v, (uint32_t)nodes.n, c->state ? c->state->now_ms : 0);
+        replica_set_propose(e, nodes.v, (uint32_t)nodes.n, c->state->now_ms);
     if (r == 0 && freeze) {
         e->placement_frozen = true;
         r = take_reason(c, "freeze", e->placement_reason, err);

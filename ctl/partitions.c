@@ -121,11 +121,9 @@ struct table *partitions_table(struct ctl *c) {
                                           "RULE-BOOK", "FEATURES", "UPDATED",  NULL};
     struct table *t = table_new(columns);
     const char *sort = arg_value(&c->args, "sort");
-    size_t n = c->state ? collect(c, NULL) : 0;
+    size_t n = collect(c, NULL);
     struct row *rows = arena_newn(&c->arena, struct row, n + 1);
 
-    if (!c->state)
-        return t;
     (void)collect(c, rows);
     qsort(rows, n, sizeof *rows, by_partition);
     for (size_t i = 0, from = 0; i < n; i++) {
@@ -152,7 +150,7 @@ struct table *dead_table(struct ctl *c) {
     struct table *t = table_new(columns);
     text_t text;
 
-    for (size_t i = 0; c->state && i < c->state->n_nodes; i++) {
+    for (size_t i = 0; i < c->state->n_nodes; i++) {
         const struct ctl_node_state *s = &c->state->nodes[i];
 
         if (!node_is_dead(c, s->node))
@@ -184,8 +182,6 @@ int run_partitions_list(struct ctl *c, struct err *err) {
 
     if (r < 0)
         return r;
-    if (!c->state)
-        return err_set(err, RS_EIO, "no node that joined the cluster answers");
     if (c->json) {
         _cleanup_(table_freep) struct table *alive = partitions_table(c), *dead = dead_table(c);
 

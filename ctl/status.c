@@ -175,7 +175,9 @@ static void check_nodes(struct ctl *c, struct problems *p) {
 
         if (!s || !node_is_dead(c, e->id.id))
             continue;
-        if (s->last_seen_ms)
+        if (c->guessed)
+            problem(p, false, "node N%" PRIu32 " (%s) does not answer", e->id.id, e->name);
+        else if (s->last_seen_ms)
             problem(p, false, "node N%" PRIu32 " (%s) is dead: last heard of %s", e->id.id, e->name,
                     text_ago(text, c, s->last_seen_ms, c->state->now_ms));
         else
@@ -280,17 +282,17 @@ static void check_logs(struct ctl *c, struct problems *p) {
 }
 
 static void find_problems(struct ctl *c, const struct metadata_view *view, struct problems *p) {
-    if (c->state)
-        check_nodes(c, p);
-    else
-        problem(p, true, "no node that joined the cluster answers: who is alive is not known");
+    check_nodes(c, p);
+    if (c->guessed)
+        problem(p, true,
+                "no node that answers has joined the cluster since it was started: that needs a quorum of the metadata "
+                "servers");
     check_metadata(view, p);
-    if (c->state)
-        check_partitions(c, p);
-    if (!c->logs)
-        problem(p, true, "the logs configuration is not known to the nodes that answer");
-    else if (c->state)
+    check_partitions(c, p);
+    if (c->logs)
         check_logs(c, p);
+    else
+        problem(p, true, "the logs configuration is not known to the nodes that answer");
 }
 
 /* ---- output ---- */
@@ -307,10 +309,8 @@ static void print_extra(struct ctl *c) {
         table_print(c, logs);
         (void)putchar('\n');
     }
-    if (c->state) {
-        partitions_print(c);
-        (void)putchar('\n');
-    }
+    partitions_print(c);
+    (void)putchar('\n');
     (void)puts("Metadata service");
     table_print(c, servers);
     if (table_rows(unreachable)) {
@@ -320,7 +320,7 @@ static void print_extra(struct ctl *c) {
 }
 
 static void print_plain(struct ctl *c, const struct metadata_view *view) {
-    _cleanup_(table_freep) struct table *nodes = c->state ? status_table(c, view) : nodes_table(c, false);
+    _cleanup_(table_freep) struct table *nodes = status_table(c, view);
 
     (void)printf("Node Configuration (v%" PRIu32 ")\n", c->nodes->version);
     table_print(c, nodes);
@@ -330,10 +330,8 @@ static void print_plain(struct ctl *c, const struct metadata_view *view) {
         (void)putchar('\n');
         logs_head(c);
     }
-    if (c->state) {
-        (void)putchar('\n');
-        partitions_print(c);
-    }
+    (void)putchar('\n');
+    partitions_print(c);
 }
 
 /* A node's row says who is alive only by what is missing. */
@@ -352,9 +350,9 @@ static json_t *nodes_json(const struct ctl *c, const struct table *t) {
 }
 
 static void print_json(struct ctl *c, const struct metadata_view *view, const struct problems *p) {
-    _cleanup_(table_freep) struct table *nodes = c->state ? status_table(c, view) : nodes_table(c, false),
-                                        *logs = logs_table(c), *partitions = partitions_table(c), *dead = dead_table(c),
-                                        *servers, *unreachable;
+    _cleanup_(table_freep) struct table *nodes = status_table(c, view), *logs = logs_table(c),
+                                        *partitions = partitions_table(c), *dead = dead_table(c), *servers,
+                                        *unreachable;
     json_t *texts = json_array(), *all;
     text_t replication = "";
 
@@ -365,9 +363,8 @@ static void print_json(struct ctl *c, const struct metadata_view *view, const st
                     "stalled", p->stalled, "problems", texts, "nodes", nodes_json(c, nodes), "partitions",
                     table_json(partitions), "dead_nodes", table_json(dead), "logs", table_json(logs),
                     "metadata_servers", table_json(servers), "unreachable", table_json(unreachable));
-    json_put(all, "controller",
-             c->state && c->state->controller ? json_sprintf("N%" PRIu32, c->state->controller) : json_null());
-    json_put(all, "answered_by", c->state ? json_sprintf("N%" PRIu32, c->state->from) : json_null());
+    json_put(all, "controller", c->state->controller ? json_sprintf("N%" PRIu32, c->state->controller) : json_null());
+    json_put(all, "answered_by", !c->guessed ? json_sprintf("N%" PRIu32, c->state->from) : json_null());
     json_put(all, "log_replication",
              c->logs ? json_string(text_replication(replication, c->logs->replication)) : json_null());
     json_put(all, "partition_replication",
@@ -420,6 +417,7 @@ int run_status(struct ctl *c, struct err *err) {
         client_close(c);
         *err = (struct err){0};
         c->state = NULL;
+        c->guessed = false;
         (void)sleep((unsigned)MAX(every, (uint64_t)1));
         r = client_open(c, err);
         if (r < 0)

@@ -78,34 +78,6 @@ static void answer_state(struct cluster_ctrl *c, struct fabric_request *r, struc
 
 /* ---- configuration ---- */
 
-static void answer_config(struct cluster_ctrl *c, struct fabric_request *r) {
-    _cleanup_(logs_config_freep) struct logs_config *logs = NULL;
-    _cleanup_(partition_table_freep) struct partition_table *table = NULL;
-    _cleanup_buf_ struct buf replication = {0};
-    struct ctl_cluster_config m = {.provider = SLICE_LIT("replicated")};
-    struct ctl_response a = {.config = &m};
-    struct bytes *value;
-    struct err err = {0};
-    int status = meta_get(c->p.meta, META_KEY_LOGS, &m.version, &value);
-
-    if (status == 0)
-        status = logs_config_parse(bytes_slice(value), &logs, &err);
-    if (status == 0)
-        status = meta_get(c->p.meta, META_KEY_PARTITIONS, NULL, &value);
-    if (status == 0)
-        status = partition_table_parse(bytes_slice(value), &table, &err);
-    if (status < 0) {
-        control_answer_status(c->p.fabric, r, status, &err);
-        return;
-    }
-    replication_format(logs->replication, &replication);
-    m.num_partitions = table->n;
-    m.partition_replication = slice_str(table->replication);
-    m.log_replication = buf_slice(&replication);
-    m.nodeset_size = logs->target_nodeset_size;
-    control_answer(c->p.fabric, r, &a);
-}
-
 struct config_change { /* malloc'ed with each of the two updates; the wait is theirs together */
     struct control_wait w;
     struct cluster_ctrl *c;
@@ -284,8 +256,6 @@ static void handle(void *arg, struct fabric_request *r) {
         control_answer_status(c->p.fabric, r, RS_EINVAL, &err);
     else if (r->type == CLUSTER_STATE)
         answer_state(c, r, &a);
-    else if (r->type == CLUSTER_CONFIG)
-        answer_config(c, r);
     else if (r->type == CLUSTER_SET_CONFIG)
         set_config(c, r, &m);
     else if (r->type >= CLUSTER_FIND_TAIL && r->type <= CLUSTER_SEAL)

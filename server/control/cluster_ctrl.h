@@ -10,14 +10,13 @@
 struct log_node;
 struct cluster_ctrl;
 
-enum cluster_ctrl_message {                     /* numbers on the wire: only add */
-                            CLUSTER_STATE = 1,  /* -> cluster_state */
-                            CLUSTER_CONFIG,     /* -> response: config */
-                            CLUSTER_SET_CONFIG, /* request: log_replication, partition_replication, nodeset_size,
-                                                   num_partitions, each if given -> response */
-                            CLUSTER_FIND_TAIL,  /* request: log_id -> response: lsn, sealed, segment */
-                            CLUSTER_TRIM,       /* request: log_id, lsn -> response: lsn */
-                            CLUSTER_DESCRIBE,   /* request: log_id -> response: lsn (trim point) */
+enum cluster_ctrl_message {                         /* numbers on the wire: only add */
+                            CLUSTER_STATE = 1,      /* -> cluster_state */
+                            CLUSTER_SET_CONFIG = 3, /* request: config with what shall change, nodeset_size if
+ has_nodeset_size -> response: version */
+                            CLUSTER_FIND_TAIL,      /* request: log_id -> response: lsn, sealed, segment */
+                            CLUSTER_TRIM,           /* request: log_id, lsn -> response: lsn */
+                            CLUSTER_DESCRIBE,       /* request: log_id -> response: lsn (trim point) */
                             CLUSTER_SEAL, /* request: log_id, segment + 1 (0: whichever is the tail's), key (reason) ->
                                            * response: lsn
                                            */
