@@ -4,7 +4,8 @@
 import path from "node:path";
 import { Server, build, freePort, request, root, sleep, tempDir, until } from "./lib.mjs";
 
-// The nodes of one cluster. settings: {nodes, engines, env, file}; env: of all nodes, or a function of the node's number.
+// The nodes of one cluster. settings: {nodes, engines, env, file, namespaces}; env: of all nodes, or a function of the
+// node's number; namespaces: this process runs under demos/namespaces.sh, every node in the network namespace of its name.
 export class Cluster {
   static async create(settings = {}) {
     const c = new Cluster();
@@ -16,7 +17,8 @@ export class Cluster {
       const engine = settings.engines?.[(i - 1) % settings.engines.length];
       c.nodes.push(await Server.create({ name: `node${i}`, dir, engine, file: settings.file }));
     }
-    const addresses = c.nodes.map((s) => `http://127.0.0.1:${s.ports.fabric}`);
+    if (settings.namespaces) c.nodes.forEach(moveToNamespace);
+    const addresses = c.nodes.map((s) => `http://${s.host ?? "127.0.0.1"}:${s.ports.fabric}`);
     c.nodes.forEach((s, i) => {
       s.address = addresses[i];
       Object.assign(s.env, {
@@ -54,6 +56,16 @@ export class Cluster {
   async stop() {
     await Promise.all(this.nodes.filter((s) => s.alive()).map((s) => s.kill("SIGTERM")));
   }
+}
+
+function moveToNamespace(s) {
+  s.host = s.name;
+  s.ports = { fabric: 5122, admin: 9070, ingress: 8080 };
+  s.admin = `http://${s.name}:9070`;
+  s.ingress = `http://${s.name}:8080`;
+  s.args = ["netns", "exec", s.name, s.file, ...s.args];
+  s.file = "ip";
+  Object.assign(s.env, { RESTATE_BIND_IP: "0.0.0.0", RESTATE_BIND_PORT: "5122", RESTATE_ADMIN__BIND_PORT: "9070", RESTATE_INGRESS__BIND_PORT: "8080" });
 }
 
 export async function ready(s) {

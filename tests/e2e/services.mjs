@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The services that the end-to-end tests call. Environment: SDK (module name, found from SDK_HOME), PORT, HTTP1=1,
+// The services that the end-to-end tests call. Environment: SDK (module name, found from SDK_HOME), PORT, BIND, HTTP1=1,
 // TLS_KEY and TLS_CERT (files).
 import fs from "node:fs";
 import http from "node:http";
@@ -41,6 +41,15 @@ const counter = restate.object({
     keys: async (ctx) => (await ctx.stateKeys()).sort(),
     put: async (ctx, { name, value }) => ctx.set(name, value),
     get: restate.handlers.object.shared(async (ctx) => (await ctx.get("count")) ?? 0),
+  },
+});
+
+const register = restate.object({
+  name: "Register",
+  handlers: {
+    write: async (ctx, value) => ctx.set("value", value),
+    read: async (ctx) => (await ctx.get("value")) ?? 0,
+    peek: restate.handlers.object.shared(async (ctx) => (await ctx.get("value")) ?? 0),
   },
 });
 
@@ -201,10 +210,10 @@ const signup = restate.workflow({
 });
 
 const port = Number(process.env.PORT);
-const endpoint = restate.endpoint().bind(counter).bind(greeter).bind(holder).bind(signup);
+const endpoint = restate.endpoint().bind(counter).bind(register).bind(greeter).bind(holder).bind(signup);
 const tls = process.env.TLS_KEY && { key: fs.readFileSync(process.env.TLS_KEY), cert: fs.readFileSync(process.env.TLS_CERT) };
 const server = process.env.HTTP1
   ? http.createServer(endpoint.http1Handler())
   : tls ? http2.createSecureServer(tls, endpoint.http2Handler())
   : http2.createServer(endpoint.http2Handler());
-server.listen(port, "127.0.0.1", () => console.log(`services on ${port}`));
+server.listen(port, process.env.BIND ?? "127.0.0.1", () => console.log(`services on ${port}`));
