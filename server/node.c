@@ -425,15 +425,15 @@ static int open_apis(struct node *n, struct err *err) {
     int r = 0;
 
     advertised_ingress(n);
+    n->query_pool = exec_new_threads("query", QUERY_THREADS); /* also without the admin role: other nodes ask */
+    n->queries = query_engine_new(&(struct query_engine_params){
+        .loop = n->loop, .worker = n->worker, .exec = n->query_pool, .fabric = n->fabric, .pool = n->pool});
+    ap.queries = n->queries;
     if (c->ingress.enabled) {
         n->ingress = ingress_new(&ip);
         r = listen_all(n, ingress_server(n->ingress), n->plugins.ingress, &c->ingress.listen, "ingress", err);
     }
     if (r == 0 && (c->roles & CFG_ROLE_ADMIN)) {
-        n->query_pool = exec_new_threads("query", QUERY_THREADS);
-        n->queries = query_engine_new(
-            &(struct query_engine_params){.loop = n->loop, .worker = n->worker, .exec = n->query_pool});
-        ap.queries = n->queries;
         n->admin = admin_new(&ap);
         r = listen_all(n, admin_server(n->admin), n->plugins.admin, &c->admin.listen, "admin", err);
     }

@@ -9,14 +9,16 @@
 #include "base/logging.h"
 #include "invoker/invoker.h"
 #include "loop/exec.h"
+#include "query/remote.h"
 #include "worker/views.h"
 
 #include <string.h>
 
-enum query_state { Q_PREPARE, Q_OPEN, Q_STEP, Q_WAIT, Q_END };
+enum query_state { Q_PREPARE, Q_ATTEMPTS, Q_OPEN, Q_STEP, Q_WAIT, Q_END };
 
 struct query_engine {
     struct query_engine_params params;
+    struct remote_server *server; /* NULL: no fabric */
     struct list queries;
     unsigned n;
     bool stopping, closing;
@@ -44,6 +46,7 @@ struct query {
     size_t sql_len;
     struct query_statement q;
     struct worker_views *views;
+    struct remote *remote; /* NULL: every partition is read here */
     struct query_attempt *attempts;
     size_t n_attempts, cap_attempts;
     struct arena texts; /* of the attempts */
@@ -64,20 +67,44 @@ static void go_on(struct query *q);
 
 /* ---- what a query reads ---- */
 
+/* The leader elsewhere cannot be reached: the replica here, if there is one, is the next best. */
+static bool fall_back(struct query *q, uint32_t partition, int status) {
+    if ((status != RS_EAGAIN && status != RS_EUNSUPPORTED) || !worker_views_has(q->views, partition))
+        return false;
+    remote_forget(q->remote, partition);
+    return true;
+}
+
 static int data_get(void *arg, uint32_t partition, struct slice key, struct buf *ret, struct err *err) {
-    return worker_views_get(arg, partition, key, ret, err);
+    struct query *q = arg;
+
+    if (remote_has(q->remote, partition)) {
+        int r = remote_get(q->remote, partition, key, ret, err);
+
+        if (!fall_back(q, partition, r))
+            return r;
+    }
+    return worker_views_get(q->views, partition, key, ret, err);
 }
 
 static int data_scan(void *arg, uint32_t partition, struct slice lower, struct slice upper, sm_each_fn each,
                      void *each_arg, struct err *err) {
-    return worker_views_scan(arg, partition, lower, upper, each, each_arg, err);
+    struct query *q = arg;
+
+    if (remote_has(q->remote, partition)) {
+        int r = remote_scan(q->remote, partition, lower, upper, q->q.data.hint_rows, each, each_arg, err);
+
+        if (!fall_back(q, partition, r))
+            return r;
+    }
+    return worker_views_scan(q->views, partition, lower, upper, each, each_arg, err);
 }
 
 static struct slice keep(struct query *q, struct slice s) {
     return s.data ? arena_copy(&q->texts, s) : SLICE_NULL;
 }
 
-static void copy_attempt(void *arg, const struct invocation_id *id, const struct invoker_status *s) {
+static void add_attempt(void *arg, const struct query_attempt *from) {
     struct query *q = arg;
     struct query_attempt *a;
 
@@ -86,22 +113,28 @@ static void copy_attempt(void *arg, const struct invocation_id *id, const struct
         q->attempts = xrealloc(q->attempts, q->cap_attempts * sizeof *q->attempts);
     }
     a = &q->attempts[q->n_attempts++];
-    *a = (struct query_attempt){.id = *id,
-                                .in_flight = s->running,
-                                .retry_count = s->started,
-                                .last_start_ms = s->last_start_wall_ms,
-                                .next_retry_ms = s->backing_off ? s->next_retry_wall_ms : 0,
-                                .deployment = keep(q, s->deployment ? slice_str(s->deployment) : SLICE_NULL),
-                                .has_failure = s->last_failure != NULL};
-    if (s->last_failure) {
-        a->failure = *s->last_failure;
-        a->failure.message = keep(q, a->failure.message);
-        a->failure.stacktrace = keep(q, a->failure.stacktrace);
-        a->failure.doc_code = keep(q, a->failure.doc_code);
-        a->failure.command_name = keep(q, a->failure.command_name);
-        a->failure.future = NULL;
-        a->failure.unknown = SLICE_NULL;
-    }
+    *a = *from;
+    a->deployment = keep(q, a->deployment);
+    a->failure.message = keep(q, a->failure.message);
+    a->failure.stacktrace = keep(q, a->failure.stacktrace);
+    a->failure.doc_code = keep(q, a->failure.doc_code);
+    a->failure.command_name = keep(q, a->failure.command_name);
+    a->failure.future = NULL;
+    a->failure.unknown = SLICE_NULL;
+}
+
+static void copy_attempt(void *arg, const struct invocation_id *id, const struct invoker_status *s) {
+    struct query_attempt a = {.id = *id,
+                              .in_flight = s->running,
+                              .retry_count = s->started,
+                              .last_start_ms = s->last_start_wall_ms,
+                              .next_retry_ms = s->backing_off ? s->next_retry_wall_ms : 0,
+                              .deployment = s->deployment ? slice_str(s->deployment) : SLICE_NULL,
+                              .has_failure = s->last_failure != NULL};
+
+    if (s->last_failure)
+        a.failure = *s->last_failure;
+    add_attempt(arg, &a);
 }
 
 static int by_id(const void *a, const void *b) {
@@ -179,6 +212,7 @@ static void free_query(struct query *q) {
     timer_stop(e->params.loop, &q->deadline);
     list_remove(&q->link);
     e->n--;
+    q->remote = remote_free(q->remote);
     q->views = worker_views_free(q->views);
     q->arrow = out_arrow_free(q->arrow);
     if (q->schema)
@@ -200,24 +234,34 @@ static void close_now(void *arg) {
         done(done_arg);
 }
 
+static void close_if_empty(struct query_engine *e) {
+    if (e->closing && !e->n && !e->server)
+        loop_post(e->params.loop, close_now, e);
+}
+
+static void on_server_closed(void *arg) {
+    struct query_engine *e = arg;
+
+    e->server = NULL;
+    close_if_empty(e);
+}
+
 /* SQLite's part is closed already. */
 static void finish(struct query *q) {
     struct query_engine *e = q->e;
 
-    if (!q->silent && q->status < 0)
-        q->events.failed(q->events.arg, q->failure, q->err.msg, q->begun);
-    else if (!q->silent && q->ended)
+    if (!q->silent && q->ended)
         q->events.failed(q->events.arg, q->end_failure, q->end_why, q->begun);
+    else if (!q->silent && q->status < 0)
+        q->events.failed(q->events.arg, q->failure, q->err.msg, q->begun);
     free_query(q);
-    if (e->closing && !e->n)
-        loop_post(e->params.loop, close_now, e);
+    close_if_empty(e);
 }
 
 static void on_views(void *arg, int status, struct worker_views *take_views, const struct err *err) {
     struct query *q = arg;
 
     q->views = take_views;
-    q->q.data.arg = take_views;
     if (status < 0) {
         q->failure = QUERY_FAILED;
         q->err = *err;
@@ -229,21 +273,38 @@ static void on_views(void *arg, int status, struct worker_views *take_views, con
     go_on(q);
 }
 
+static void open_views(struct query *q) {
+    q->state = Q_OPEN;
+    q->working = true;
+    worker_views_open(q->e->params.worker, on_views, q);
+}
+
+static void on_attempts(void *arg) {
+    go_on(arg);
+}
+
 static void prepared(struct query *q) {
     struct worker *w = q->e->params.worker;
 
     q->schema = schema_ref(worker_schema(w));
     q->q.data.schema = q->schema;
+    q->q.data.arg = q;
     q->q.data.get = data_get;
     q->q.data.scan = data_scan;
     q->q.data.now_ms = loop_wall_ns(q->e->params.loop) / 1000000;
+    if (q->q.uses_rows || q->q.uses_attempts)
+        q->remote = remote_new(q->e->params.loop, q->e->params.fabric, w);
     if (q->q.uses_attempts && worker_invoker(w))
         invoker_each(worker_invoker(w), copy_attempt, q);
-    q->state = Q_OPEN;
-    if (q->q.uses_rows)
-        worker_views_open(w, on_views, q);
-    else
+    if (q->q.uses_attempts && q->remote) {
+        q->state = Q_ATTEMPTS;
+        q->working = true;
+        remote_attempts(q->remote, add_attempt, on_attempts, q);
+    } else if (q->q.uses_rows) {
+        open_views(q);
+    } else {
         submit(q, Q_STEP);
+    }
 }
 
 static void deliver(struct query *q) {
@@ -275,7 +336,9 @@ static void go_on(struct query *q) {
         submit(q, Q_END);
     else if (q->state == Q_PREPARE)
         prepared(q);
-    else if (q->state == Q_OPEN)
+    else if (q->state == Q_ATTEMPTS && q->q.uses_rows)
+        open_views(q);
+    else if (q->state == Q_ATTEMPTS || q->state == Q_OPEN)
         submit(q, Q_STEP);
     else
         deliver(q);
@@ -294,6 +357,7 @@ static void give_up(struct query *q, enum query_failure f, const char *why) {
     q->end_failure = f;
     q->end_why = why;
     __atomic_store_n(&q->cancel, 1, __ATOMIC_RELAXED);
+    remote_cancel(q->remote); /* a job may wait for another node */
     if (!q->working)
         submit(q, Q_END);
 }
@@ -311,6 +375,8 @@ struct query_engine *query_engine_new(const struct query_engine_params *p) {
 
     e->params = *p;
     list_init(&e->queries);
+    if (p->fabric)
+        e->server = remote_server_new(p->loop, p->fabric, p->worker, p->pool);
     return e;
 }
 
@@ -379,6 +445,8 @@ void query_engine_close(struct query_engine *e, void (*done)(void *arg), void *a
     e->closing = true;
     e->closed = done;
     e->closed_arg = arg;
-    if (!e->n) /* else when the last one is gone */
-        loop_post(e->params.loop, close_now, e);
+    if (e->server)
+        remote_server_close(e->server, on_server_closed, e);
+    else
+        close_if_empty(e);
 }

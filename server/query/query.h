@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query/query.h : SQL over what this node's partitions hold (spec sql.md): POST /query.
+/* query/query.h : SQL over what the partitions hold (spec sql.md): POST /query. A partition is read at its leader, on
+ * this node or another one; when that cannot be reached, at the replica here.
  *
  * A query is prepared and stepped on its own executor, never on the loop; the loop makes the read views
  * (worker/views.h) and the copy of the invoker's attempts. Everything here is called on the loop. */
@@ -9,6 +10,7 @@
 #include "base/slice.h"
 
 struct exec;
+struct fabric;
 struct loop;
 struct query;
 struct query_engine;
@@ -26,6 +28,9 @@ struct query_engine_params {
     struct loop *loop;
     struct worker *worker; /* borrowed until closed */
     struct exec *exec;     /* where queries run: blocking, for seconds; borrowed until closed */
+    /* Partitions of other nodes are read through it, and theirs here (service RemoteScan); NULL: a node alone. */
+    struct fabric *fabric;
+    struct exec *pool; /* reads for other nodes: short ones; with @fabric */
 };
 struct query_engine *query_engine_new(const struct query_engine_params *p);
 /* query_engine_stop() - ends all queries (QUERY_STOPPING); new ones are refused. query_engine_close() - the same, and

@@ -9,6 +9,7 @@
  *   engine.c    one statement from text to rows
  *   out_json.c, out_arrow.c    the answer
  *   query.c     the loop's side: views, jobs, flow control, limits
+ *   remote.h    partitions of other nodes
  *
  * Times are TEXT of fixed width (2026-11-22T20:19:44.204Z), so that they compare with literals; durations are INTEGER
  * milliseconds; u64 are INTEGER with the same 64 bits. The declared type of a column says how it is printed. */
@@ -44,6 +45,7 @@ struct query_data {
     int (*scan)(void *arg, uint32_t partition, struct slice lower, struct slice upper, sm_each_fn each, void *each_arg,
                 struct err *err);
     void *arg;
+    size_t hint_rows;                     /* of the scan that is made: more are not wanted at once */
     const struct query_attempt *attempts; /* sorted by id */
     size_t n_attempts;
     const struct schema *schema;

@@ -182,6 +182,7 @@ static int next_chunk(struct cursor *c) {
         c->n_rows = c->at_row = 0;
         c->more = false;
         buf_clear(&c->bytes);
+        c->q->data.hint_rows = c->want_rows + 1; /* one more tells that there are more */
         r = c->q->data.scan(c->q->data.arg, c->partition,
                             c->next_key.len ? buf_slice(&c->next_key) : table_key_slice(&c->lower), upper, chunk_each,
                             c, &c->q->err);

@@ -107,6 +107,10 @@ size_t worker_views_partitions(const struct worker_views *v) {
     return v->n;
 }
 
+bool worker_views_has(const struct worker_views *v, uint32_t partition) {
+    return partition < v->n && v->parts[partition].table;
+}
+
 /* NULL: it cannot be read here; @err says why. */
 static const struct part *part_of(const struct worker_views *v, uint32_t partition, struct err *err) {
     const struct part *p = partition < v->n ? &v->parts[partition] : NULL;

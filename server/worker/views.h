@@ -19,6 +19,7 @@ struct worker_views *worker_views_free(struct worker_views *v);
 /* Blocking reads; any one thread at a time. The number of partitions is that of the cluster; one that is not readable
  * here answers RS_EUNSUPPORTED and names the partition. */
 size_t worker_views_partitions(const struct worker_views *v);
+bool worker_views_has(const struct worker_views *v, uint32_t partition); /* it is readable here */
 /* worker_views_get() - RS_ENOENT when there is no such row; @ret is replaced. */
 int worker_views_get(struct worker_views *v, uint32_t partition, struct slice key, struct buf *ret,
                      struct err *err) RS_WARN_UNUSED;
