@@ -165,6 +165,15 @@ static uint32_t member_ids(void *arg, uint32_t *ret, uint32_t max) {
     return metadata_client_members(n->meta, ret, max);
 }
 
+/* A node that was taken out of the group stays a standby, also after a restart. */
+static bool may_join_metadata(void *arg) {
+    const struct node *n = arg;
+    const struct nodes_config *c = metadata_client_nodes(n->meta);
+    const struct node_entry *e = c ? nodes_config_find(c, n->self.id) : NULL;
+
+    return e && !e->tombstone && e->metadata_state != METADATA_STANDBY;
+}
+
 static int open_metadata(struct node *n, struct err *err) {
     const struct config *c = n->config;
     struct metadata_client_params cp = {.loop = n->loop,
@@ -188,6 +197,7 @@ static int open_metadata(struct node *n, struct err *err) {
                                         .changed = metadata_changed,
                                         .address = member_address,
                                         .members = member_ids,
+                                        .may_join = may_join_metadata,
                                         .arg = n};
 
     n->meta = metadata_client_open(&cp);

@@ -78,11 +78,16 @@ struct pick {
     uint64_t rank;
 };
 
+/* Members that may stay, then other workers; one that drains only where there is nobody else. */
+static int class_of(const struct pick *p) {
+    return !p->node->worker ? 2 : p->kept ? 0 : 1;
+}
+
 static int by_preference(const void *a, const void *b) {
     const struct pick *x = a, *y = b;
 
-    if (x->kept != y->kept)
-        return x->kept ? -1 : 1;
+    if (class_of(x) != class_of(y))
+        return class_of(x) - class_of(y);
     return x->rank < y->rank ? -1 : x->rank > y->rank;
 }
 
@@ -113,17 +118,19 @@ int scheduler_select(const struct sched_input *in, const struct replica_set *kee
     enum scope wide = in->replication.copies[SCOPE_REGION] > 1 ? SCOPE_REGION : SCOPE_ZONE;
     bool spread =
         !in->everywhere && (in->replication.copies[SCOPE_REGION] > 1 || in->replication.copies[SCOPE_ZONE] > 1);
-    size_t n = 0, want;
+    size_t n = 0, workers = 0, want;
 
     for (size_t i = 0; i < in->n_nodes; i++) {
         const struct sched_node *node = &in->nodes[i];
         bool kept = keep && replica_set_has(keep, node->id);
 
-        if (kept ? node->may_keep && !node->given_up : node->worker && node->alive)
+        if (kept ? node->may_keep && !node->given_up : node->worker && node->alive) {
             picks[n++] = (struct pick){node, kept, rank_of(in, node->id)};
+            workers += node->worker;
+        }
     }
     qsort(picks, n, sizeof *picks, by_preference);
-    want = MIN(wanted(in, n), (size_t)REPLICA_SET_MAX);
+    want = MIN(wanted(in, workers ? workers : n), (size_t)REPLICA_SET_MAX);
     *ret_n = 0;
     while (*ret_n < want) {
         size_t best = n;
@@ -159,7 +166,7 @@ static bool wanted_set(const struct sched_input *in, const struct replica_set *h
     for (uint32_t i = 0; i < have->n; i++) {
         const struct sched_node *node = find_node(in, have->nodes[i]);
 
-        out += node && node->may_keep && !replica_set_has(&want, have->nodes[i]);
+        out += node && node->worker && !replica_set_has(&want, have->nodes[i]);
     }
     if (r < 0 && !in->everywhere && have->n > d->n)
         return false; /* too few to replace anybody: what is there may come back */

@@ -9,7 +9,7 @@
 struct sched_node { /* one entry of the nodes configuration that is no tombstone */
     uint32_t id;
     bool worker;   /* has the role and its worker state allows new replicas (active) */
-    bool may_keep; /* may stay in a set it is in: active or draining with nowhere to go */
+    bool may_keep; /* may stay in a set it is in: active, or draining while nobody else can take its place */
     bool alive;
     bool given_up;         /* dead for longer than replica-replace-delay */
     uint16_t zone, region; /* domains; equal numbers are the same place */

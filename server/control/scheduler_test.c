@@ -184,7 +184,42 @@ static void copies_spread_over_zones(void **state) {
     }
 }
 
+static void a_draining_member_leaves_when_another_worker_can_take_its_place(void **state) {
+    struct world w;
+    struct sched_decision d;
+
+    (void)state;
+    for (unsigned copies = 0; copies <= 2; copies += 2) { /* `*` among three, and two of three */
+        world_init(&w, 3, copies);
+        if (copies)
+            place(&w, 2, 3, 0);
+        else
+            place(&w, 1, 2, 3);
+        assert_int_equal(decide(&w).placement, SCHED_KEEP);
+        w.nodes[2].worker = false;
+        d = decide(&w);
+        assert_int_equal(d.placement, SCHED_PLACE);
+        assert_int_equal(d.n, 2);
+        for (uint32_t i = 0; i < d.n; i++)
+            assert_int_not_equal(d.nodes[i], 3);
+    }
+}
+
+static void a_draining_member_stays_where_nobody_can_take_its_place(void **state) {
+    struct world w;
+
+    (void)state;
+    world_init(&w, 2, 2);
+    place(&w, 1, 2, 0);
+    w.nodes[1].worker = false;
+    assert_int_equal(decide(&w).placement, SCHED_KEEP);
+    w.nodes[0].worker = false;
+    assert_int_equal(decide(&w).placement, SCHED_KEEP);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_draining_member_leaves_when_another_worker_can_take_its_place),
+    cmocka_unit_test(a_draining_member_stays_where_nobody_can_take_its_place),
     cmocka_unit_test(a_partition_without_a_set_gets_one_of_living_workers),
     cmocka_unit_test(the_leader_is_alive_and_caught_up_and_stays_on_ties),
     cmocka_unit_test(affinity_moves_the_leader_only_to_one_that_caught_up),

@@ -41,6 +41,7 @@ struct metadata_server {
     struct loop_hook pump;
     struct raft_ready ready;
     bool removed;       /* left the group with the entry just applied */
+    bool left, asked;   /* was removed since the start; was told to join (METADATA_ADD) */
     bool writing, dead; /* dead: closed while a write was under way */
     unsigned reconcile_ticks, join_ticks;
     struct fabric_call join; /* in flight when join_open */

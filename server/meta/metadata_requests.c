@@ -403,7 +403,7 @@ static void handle(void *arg, struct fabric_request *r) {
         return;
     }
     if (r->type == METADATA_ADD) {
-        s->p.auto_join = true;
+        s->asked = true;
         reply_code(s, r, MD_OK, NULL);
         return;
     }
@@ -456,6 +456,10 @@ static void ask_for_membership(struct metadata_server *s) {
     fabric_call(s->p.fabric, &s->join, &d, LANE_GENERAL, &msg, loop_now_ns(s->p.loop) + 3000000000u);
 }
 
+static bool wants_in(const struct metadata_server *s) {
+    return s->asked || (s->p.auto_join && !s->left && (!s->p.may_join || s->p.may_join(s->p.arg)));
+}
+
 void metadata_requests_tick(struct metadata_server *s) {
     uint64_t now = loop_now_ns(s->p.loop);
     bool outside =
@@ -469,7 +473,7 @@ void metadata_requests_tick(struct metadata_server *s) {
             wait_free(s, w);
         }
     }
-    if (outside && s->p.auto_join && s->fingerprint && !s->join_open && s->join_ticks++ % 5 == 0)
+    if (outside && wants_in(s) && s->fingerprint && !s->join_open && s->join_ticks++ % 5 == 0)
         ask_for_membership(s);
 }
 

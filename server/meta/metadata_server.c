@@ -133,6 +133,8 @@ static void ready_applied(struct metadata_server *s) {
         metadata_lost_lead(s);
     if (s->removed) {
         s->removed = false;
+        s->left = true; /* whoever took it out does not want it back at once */
+        s->asked = false;
         s->raft = raft_free(s->raft);
         become_standby(s);
         return;

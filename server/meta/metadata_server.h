@@ -46,6 +46,9 @@ struct metadata_server_params {
     const char *(*address)(void *arg, uint32_t node);
     /* Members (plain ids, not me) as the nodes configuration names them; a standby asks them. Returns how many. */
     uint32_t (*members)(void *arg, uint32_t *ret, uint32_t max);
+    /* false: the nodes configuration calls this node a standby: it asks for membership only after METADATA_ADD. NULL:
+     * true. */
+    bool (*may_join)(void *arg);
     void *arg;
 };
 /* metadata_server_open() - blocking. A store that a lone node of an older version wrote is taken over. RS_ECORRUPT. The

@@ -7,6 +7,7 @@
 #include "meta/metadata_client.h"
 #include "meta/metadata_server.h"
 #include "plugin/fake_transport.h"
+#include "proto/metadata.gen.h"
 #include "storage/sim_storage.h"
 #include "storage/store.h"
 #include "unit.h"
@@ -87,6 +88,14 @@ static uint32_t members(void *arg, uint32_t *ret, uint32_t max) {
     return metadata_client_members(((struct tnode *)arg)->meta, ret, max);
 }
 
+static bool may_join(void *arg) {
+    const struct tnode *n = arg;
+    const struct nodes_config *c = metadata_client_nodes(n->meta);
+    const struct node_entry *e = c ? nodes_config_find(c, n->joined.self.id) : NULL;
+
+    return e && e->metadata_state != METADATA_STANDBY;
+}
+
 static void on_joined(void *arg, int status, const struct join_result *res, const struct err *err) {
     struct tnode *n = arg;
 
@@ -148,6 +157,7 @@ static void node_start(struct tnode *n) {
                                          .changed = changed,
                                          .address = address,
                                          .members = members,
+                                         .may_join = may_join,
                                          .arg = n};
     assert_int_equal(metadata_server_open(&mp, &n->server, NULL), 0);
     n->up = true;
@@ -387,6 +397,62 @@ static void a_node_that_lost_its_disk_is_not_taken_for_its_old_self(void **state
     world_close(&w);
 }
 
+struct told {
+    struct fabric_call call; /* first */
+    unsigned code;
+};
+static void on_told(struct fabric_call *c, enum rpc_status s, struct node_id from, struct slice body,
+                    struct bytes *frame, const struct err *why) {
+    _cleanup_(arena_done) struct arena a = {0};
+    struct md_reply m;
+
+    (void)from;
+    (void)frame;
+    (void)why;
+    assert_int_equal(s, RPC_OK);
+    assert_int_equal(md_reply_decode(&m, body, &a, NULL), 0);
+    ((struct told *)(void *)c)->code = m.code;
+}
+
+/* What an operator's tool does: @type about node @about, asked of @n. */
+static unsigned tell(struct world *w, struct tnode *n, uint16_t type, uint32_t about) {
+    struct told t = {.call = {.done = on_told}, .code = 99};
+    struct md_request m = {.node = about};
+    struct fabric_message msg = {.service = SERVICE_METADATA_SERVER, .type = type};
+    struct fabric_dest d = {.node = {FABRIC_SELF, 0}};
+    _cleanup_buf_ struct buf body = {0};
+
+    md_request_encode(&m, &body);
+    msg.head = buf_slice(&body);
+    fabric_call(n->fabric, &t.call, &d, LANE_GENERAL, &msg, loop_now_ns(w->net->loop) + 3000 * MS);
+    pass(w, 3100);
+    return t.code;
+}
+
+static void a_member_that_was_removed_stays_away_until_it_is_told_to_join(void **state) {
+    struct world w;
+    bool removed = false;
+
+    (void)state;
+    three_up(&w);
+    pass(&w, 2000);
+    for (unsigned i = 0; i < 2 && !removed; i++)
+        removed = tell(&w, &w.n[i], METADATA_REMOVE, 3) == MD_OK;
+    if (!removed) /* it leads itself */
+        assert_int_equal(tell(&w, &w.n[2], METADATA_REMOVE, 3), MD_OK);
+    pass(&w, 5000);
+    assert_int_equal(members_of(&w.n[0]), 2);
+    node_stop(&w.n[2], false);
+    node_start(&w.n[2]);
+    pass(&w, 5000);
+    assert_int_equal(members_of(&w.n[0]), 2);
+    assert_int_equal(tell(&w, &w.n[2], METADATA_ADD, 0), MD_OK);
+    pass(&w, 5000);
+    assert_int_equal(members_of(&w.n[0]), 3);
+    assert_int_equal(cas(&w, &w.n[2], "a", 0, "x"), 0);
+    world_close(&w);
+}
+
 static void the_store_of_an_older_lone_node_is_taken_over(void **state) {
     struct world w;
     struct tnode *n;
@@ -424,6 +490,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_nodes_configuration_names_the_members),
     cmocka_unit_test(without_a_majority_nothing_is_written_and_nothing_is_falsely_refused),
     cmocka_unit_test(a_node_that_lost_its_disk_is_not_taken_for_its_old_self),
+    cmocka_unit_test(a_member_that_was_removed_stays_away_until_it_is_told_to_join),
     cmocka_unit_test(the_store_of_an_older_lone_node_is_taken_over),
 };
 const struct unit_group metadata_test_group = UNIT_GROUP(tests);
