@@ -17,7 +17,6 @@ struct problems {
 };
 
 __attribute__((format(printf, 3, 4))) static void problem(struct problems *p, bool stalls, const char *fmt, ...) {
-    _cleanup_buf_ struct buf b = {0};
     char text[1024];
     va_list ap;
 

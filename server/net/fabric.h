@@ -58,8 +58,8 @@ struct fabric_params {
     void (*seen)(void *arg, struct node_id peer, const uint32_t versions[N_VERSIONS]);
     /* Somebody showed a higher generation of my own id: this process was replaced. May be NULL. */
     void (*preempted)(void *arg, struct node_id newer);
-    /* The process @peer has certainly ended: its gossip connection broke and nobody listens at its address any more. May
-     * be NULL. */
+    /* The process @peer has certainly ended: its gossip connection broke and nobody listens at its address any more.
+     * May be NULL. */
     void (*gone)(void *arg, struct node_id peer);
     /* An accepted stream that does not begin with the fabric's magic: whoever takes it fills in where its events shall
      * go from now on and gets the bytes read so far; false, or NULL: it is closed. See http_server_adopt(). */

@@ -245,7 +245,7 @@ static void use_prefix(struct cursor *c) {
 }
 
 static void at_partition_key(struct cursor *c, uint64_t pk) {
-    c->lower.b[0] = c->table->code;
+    c->lower.b[0] = (uint8_t)c->table->code;
     put_u64be(c->lower.b + 1, pk);
     c->lower.len = 9;
     c->partition = c->last_partition = partition_of_key(pk, (unsigned)c->q->data.n_partitions);
@@ -299,7 +299,7 @@ static enum plan start(struct cursor *c, enum plan plan, sqlite3_value *v) {
         return plan;
     }
     if (c->table->code) {
-        c->lower.b[0] = c->table->code;
+        c->lower.b[0] = (uint8_t)c->table->code;
         c->lower.len = 1;
         use_prefix(c);
         c->partition = 0;

@@ -35,7 +35,7 @@ test("a call to an unknown service is 404 with source ingress", async ({ server 
 test("an endpoint is registered, and registering it again changes nothing", async ({ server, service }) => {
   const first = ok(await server.register(service.uri), 201).json();
   match(first.id, /^dp_1/);
-  equal(first.services.map((s) => s.name).sort(), ["Counter", "Greeter", "Holder", "Signup"]);
+  equal(first.services.map((s) => s.name).sort(), ["Counter", "Greeter", "Holder", "Register", "Signup"]);
   equal(first.services.every((s) => s.revision === 1), true, "revision 1");
   const again = ok(await server.register(service.uri), 200).json();
   equal(again.id, first.id);
@@ -55,7 +55,7 @@ test("the admin API lists deployments, services and handlers", async ({ server }
   match(d[0].created_at, /^\d{4}-\d\d-\d\dT.*Z$/);
   equal(d[0].protocol_type, "BidiStream");
   const detail = ok(await request(`${server.admin}/deployments/${d[0].id}`)).json();
-  equal(detail.services.length, 4);
+  equal(detail.services.length, 5);
   const s = ok(await request(`${server.admin}/services/Counter`)).json();
   equal(s.ty, "VirtualObject");
   equal(s.handlers.find((h) => h.name === "get").ty, "Shared");
