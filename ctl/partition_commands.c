@@ -311,29 +311,63 @@ int run_leadership_unfreeze(struct ctl *c, struct err *err) {
 
 /* ---- snapshots ---- */
 
+static int create_snapshot(struct ctl *c, uint32_t partition, json_t *all, struct err *err) {
+    struct ctl_request m = {.log_id = partition};
+    struct ctl_response a = {0};
+    uint32_t leader = leader_of(c, partition);
+    char id[64];
+    uint64_t lsn;
+    bool given;
+    int r = arg_u64(&c->args, "min-lsn", UINT64_MAX, &given, &m.lsn, err);
+
+    if (r == 0 && !leader)
+        r = err_set(err, RS_EAGAIN, "no leader");
+    if (r == 0)
+        r = client_request_at(c, node_address(c, leader), SERVICE_CLUSTER_CTRL, CLUSTER_SNAPSHOT, &m, &a, err);
+    if (r < 0)
+        return r;
+    lsn = a.lsn;
+    (void)snprintf(id, sizeof id, SLICE_FMT, SLICE_ARG(a.text));
+    if (c->json)
+        (void)json_array_append_new(all, json_pack("{s:I, s:s, s:I, s:I}", "partition_id", (json_int_t)partition,
+                                                   "snapshot_id", id, "log_id", (json_int_t)partition,
+                                                   "min_applied_lsn", (json_int_t)lsn));
+    else
+        (void)printf("Partition %" PRIu32 ": snapshot %s created, log %" PRIu32 " at LSN %" PRIu64 "\n", partition, id,
+                     partition, lsn);
+    if (!arg_given(&c->args, "trim-log"))
+        return 0;
+    m.lsn = lsn;
+    r = client_request_at(c, node_address(c, leader), SERVICE_CLUSTER_CTRL, CLUSTER_TRIM, &m, &a, err);
+    if (r == 0 && !c->json)
+        (void)printf("Log %" PRIu32 ": trimmed up to LSN %" PRIu64 "\n", partition, a.lsn);
+    return r < 0 ? err_wrap(err, r, "the log is not trimmed") : 0;
+}
+
 int run_snapshots_create(struct ctl *c, struct err *err) {
     struct ids ids = {0};
+    json_t *all = json_array();
     size_t failed = 0;
     int r = wanted(c, true, &ids, err);
 
     for (size_t i = 0; r == 0 && i < ids.n; i++) {
-        struct ctl_request m = {.log_id = ids.v[i]};
-        struct ctl_response a;
         struct err e = {0};
-        uint32_t leader = leader_of(c, ids.v[i]);
-        int status =
-            leader ? client_request_at(c, node_address(c, leader), SERVICE_CLUSTER_CTRL, CLUSTER_SNAPSHOT, &m, &a, &e)
-                   : err_set(&e, RS_EAGAIN, "partition %" PRIu32 ": no leader", ids.v[i]);
 
-        if (status < 0) {
-            failed++;
-            (void)fprintf(stderr, "%s\n", e.msg);
-        } else if (!c->json) {
-            (void)printf("Partition %" PRIu32 ": " SLICE_FMT "\n", ids.v[i], SLICE_ARG(a.text));
-        }
+        if (create_snapshot(c, ids.v[i], all, &e) == 0)
+            continue;
+        failed++;
+        (void)fflush(stdout);
+        (void)fprintf(stderr, "partition %" PRIu32 ": %s\n", ids.v[i], e.msg);
+        if (c->json)
+            (void)json_array_append_new(all,
+                                        json_pack("{s:I, s:s}", "partition_id", (json_int_t)ids.v[i], "error", e.msg));
     }
+    if (r == 0 && c->json)
+        json_print(all);
+    else
+        json_decref(all);
     if (r == 0 && failed)
-        r = err_set(err, RS_EUNSUPPORTED, "%zu of %zu snapshots were not created", failed, ids.n);
+        r = err_set(err, RS_EIO, "%zu of %zu snapshots were not created", failed, ids.n);
     ids_done(&ids);
     return r;
 }

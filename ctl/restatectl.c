@@ -148,8 +148,8 @@ static const struct command commands[] = {
     {"metadata", NULL, "put", NULL, "[KEY] FILE", "replace a value (dangerous)", put_options, run_metadata_put, false},
     {"metadata", NULL, "patch", NULL, "[KEY]", "change a value (dangerous)", patch_options, run_metadata_patch, false},
     {"metadata", NULL, "migrate", NULL, "", "not supported", NULL, run_metadata_migrate, true},
-    {"snapshots", NULL, "create-snapshot", "create", "[IDS]", "not in this version", snapshot_options,
-     run_snapshots_create, false},
+    {"snapshots", NULL, "create-snapshot", "create", "[IDS]", "snapshots of partitions, into the repository",
+     snapshot_options, run_snapshots_create, false},
     {"plugins", NULL, "list", NULL, "", "the plugins of this installation", NULL, run_plugins_list, true},
     {"plugins", NULL, "describe", NULL, "KIND-NAME", "a plugin and its options", NULL, run_plugins_describe, true},
 };

@@ -14,6 +14,7 @@
 #endif
 #define POOL_THREADS 2
 #define QUERY_THREADS 2
+#define SNAPSHOT_THREADS 2
 /* What the admin API reports: clients choose their behaviour by the upstream version whose API this is. */
 #define API_VERSION "1.7.12"
 
@@ -120,7 +121,24 @@ static void open_stores(struct node *n) {
 
 /* ---- opening ---- */
 
+static struct object_store_params repository_of(const struct config *c) {
+    return (struct object_store_params){.url = c->worker.snapshots.destination,
+                                        .region = c->worker.snapshots.aws_region,
+                                        .endpoint = c->worker.snapshots.aws_endpoint,
+                                        .access_key = c->worker.snapshots.aws_access_key,
+                                        .secret_key = c->worker.snapshots.aws_secret_key,
+                                        .session_token = c->worker.snapshots.aws_session_token,
+                                        .allow_http = c->worker.snapshots.aws_allow_http};
+}
+
 static int check_supported(const struct config *c, struct err *err) {
+    const unsigned mode = c->worker.durability;
+    struct object_store_params p = repository_of(c);
+
+    if (!p.url && mode != DURABILITY_DEFAULT && mode != DURABILITY_NONE && mode != DURABILITY_REPLICA_SET_ONLY)
+        return err_set(err, RS_EINVAL, "worker.durability-mode: this one needs worker.snapshots.destination");
+    if (p.url && object_store_check(&p, err) < 0)
+        return err_wrap(err, err->code, "worker.snapshots.destination");
     if (!(c->roles & CFG_ROLE_METADATA_SERVER) && c->metadata_client.addresses.n == 0)
         return err_set(err, RS_EINVAL, "metadata-client.addresses: a node without the role metadata-server needs them");
     return 0;
@@ -332,6 +350,27 @@ static void on_roles(void *arg) {
         control_news(n->control);
 }
 
+static uint64_t given(uint64_t v) {
+    return v == CFG_UNSET ? 0 : v;
+}
+
+static int open_repository(struct node *n, struct err *err) {
+    const struct config *c = n->config;
+    struct repository_params p = {.store = repository_of(c),
+                                  .cluster_name = c->cluster_name,
+                                  .node_name = c->node_name,
+                                  .fingerprint = n->marker.fingerprint,
+                                  .retained = (unsigned)c->worker.snapshots.num_retained};
+    int r;
+
+    n->snapshot_pool = exec_new_threads("snapshot", SNAPSHOT_THREADS);
+    if (!p.store.url || !(c->roles & CFG_ROLE_WORKER))
+        return 0;
+    p.store.stop = &n->snapshots_stop;
+    r = repository_open(&p, &n->repository, err);
+    return r < 0 ? err_wrap(err, r, "worker.snapshots.destination") : 0;
+}
+
 static struct schema_defaults schema_defaults(const struct config *c) {
     return (struct schema_defaults){
         .journal_retention_ms = c->journal_retention_ns / 1000000,
@@ -374,7 +413,8 @@ static int open_worker(struct node *n, struct err *err) {
                                .settings = {.version = RESTATE_SERVER_VERSION,
                                             .cleanup_interval_ns = c->worker.cleanup_interval_ns,
                                             .trim_delay_ns = c->worker.trim_delay_ns,
-                                            .stall_timeout_ns = c->worker.stall_timeout_ns},
+                                            .stall_timeout_ns = c->worker.stall_timeout_ns,
+                                            .durability = (enum worker_durability)c->worker.durability},
                                .ready = on_ready,
                                .changed = on_roles,
                                .arg = n};
@@ -389,6 +429,16 @@ static int open_worker(struct node *n, struct err *err) {
         return r;
     for (unsigned i = 0; i < n->n_data; i++)
         n->data_stores[i] = n->data[i].store;
+    r = open_repository(n, err);
+    if (r < 0) {
+        (void)partition_table_free(table);
+        return r;
+    }
+    wp.snapshots = (struct worker_snapshots_params){.exec = n->snapshot_pool,
+                                                    .repository = n->repository,
+                                                    .tmp_dir = c->node_dir,
+                                                    .interval_ns = given(c->worker.snapshots.interval_ns),
+                                                    .interval_records = given(c->worker.snapshots.interval_records)};
     wp.partitions = table;
     wp.pool = n->pool;
     wp.fabric = n->fabric;

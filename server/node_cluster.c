@@ -431,7 +431,8 @@ void node_open_control(struct node *n) {
                                       (uint32_t)c->gossip.loneliness_threshold},
                                .gossip_peers = (unsigned)c->gossip.num_peers};
 
-    struct cluster_ctrl_params cp = {.loop = n->loop, .fabric = n->fabric, .meta = n->meta, .log_node = n->log_node};
+    struct cluster_ctrl_params cp = {
+        .loop = n->loop, .fabric = n->fabric, .meta = n->meta, .log_node = n->log_node, .worker = n->worker};
 
     n->control = control_open(&p);
     log_node_set_alive(n->log_node, log_server_may_answer, n->control);

@@ -24,6 +24,7 @@
 #include "node.h"
 #include "plugin/setup.h"
 #include "query/query.h"
+#include "snapshot/repository.h"
 #include "storage/store.h"
 #include "worker/worker.h"
 
@@ -45,6 +46,9 @@ struct node {
     const struct config *config;
     struct loop *loop;
     struct exec *pool;
+    struct exec *snapshot_pool; /* apart from @pool: writes and fetches whole snapshots */
+    struct repository *repository;
+    bool snapshots_stop; /* atomic: what waits for the repository ends */
     struct host *host;
     struct plugin_registry *registry;
     struct plugin_set plugins;

@@ -109,6 +109,7 @@ void node_stop(struct node *n) {
 void node_stop_now(struct node *n) {
     n->stopping = true;
     n->draining = 1;
+    __atomic_store_n(&n->snapshots_stop, true, __ATOMIC_RELAXED);
     if (n->ingress) {
         n->draining++;
         ingress_drain(n->ingress, DRAIN_NS, on_drained, n);
@@ -131,7 +132,10 @@ void node_stop_now(struct node *n) {
         metadata_server_step_down(n->metadata_server);
     if (n->worker) /* waiting calls are answered: nothing can finish them here any more */
         worker_stop(n->worker);
-    loop_post(n->loop, on_drained, n);
+    if (n->worker)
+        worker_drain(n->worker, on_drained, n);
+    else
+        loop_post(n->loop, on_drained, n);
 }
 
 struct node *node_free(struct node *n) {
@@ -140,6 +144,8 @@ struct node *node_free(struct node *n) {
     close_stores(n); /* when node_open() failed half-way */
     plugin_set_done(&n->plugins);
     n->query_pool = exec_free(n->query_pool);
+    n->snapshot_pool = exec_free(n->snapshot_pool);
+    n->repository = repository_free(n->repository);
     n->pool = exec_free(n->pool); /* its jobs may still use the plugins */
     if (n->registry)
         n->registry = plugin_registry_free(n->registry);

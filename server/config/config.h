@@ -156,9 +156,12 @@ struct config {
         uint64_t cleanup_interval_ns, queue_length, max_batch_records, max_batch_bytes, stall_timeout_ns;
         uint64_t checksum_interval_ns; /* 0: off */
         uint64_t trim_delay_ns;
+        unsigned durability; /* enum worker_durability */
         struct {
             const char *destination;                              /* NULL: off */
             uint64_t interval_ns, interval_records, num_retained; /* the first two CFG_UNSET */
+            const char *aws_region, *aws_endpoint, *aws_access_key, *aws_secret_key, *aws_session_token; /* NULL */
+            bool aws_allow_http;
         } snapshots;
     } worker;
     struct {

@@ -6,6 +6,8 @@
 #include "control/requests.h"
 #include "meta/logs_config.h"
 #include "meta/partition_table.h"
+#include "snapshot/repository.h"
+#include "worker/worker.h"
 
 #define CONFIG_NS 4000000000u
 
@@ -240,6 +242,33 @@ static void set_config(struct cluster_ctrl *c, struct fabric_request *r, const s
         change_table(ch);
 }
 
+/* ---- snapshots ---- */
+
+static void on_snapshot(void *arg, int status, const struct snapshot_info *info, const struct err *err) {
+    struct control_wait *w = arg;
+    struct ctl_response m = {.lsn = info->lsn, .text = slice_str(info->id)};
+
+    if (status < 0)
+        control_wait_status(w, status, err);
+    else
+        control_wait_answer(w, &m);
+    free(w);
+}
+
+static void create_snapshot(struct cluster_ctrl *c, struct fabric_request *r, const struct ctl_request *m) {
+    struct control_wait *w = xnew(struct control_wait);
+    struct err err = {0};
+    int status;
+
+    control_wait_init(w, &c->waits, c->p.fabric, r);
+    status = c->p.worker ? worker_snapshot_create(c->p.worker, m->log_id, m->lsn, on_snapshot, w, &err)
+                         : err_set(&err, RS_EUNSUPPORTED, "no partition runs on this node");
+    if (status < 0) {
+        control_wait_status(w, status, &err);
+        free(w);
+    }
+}
+
 /* ---- dispatch ---- */
 
 static void handle(void *arg, struct fabric_request *r) {
@@ -261,11 +290,7 @@ static void handle(void *arg, struct fabric_request *r) {
     else if (r->type >= CLUSTER_FIND_TAIL && r->type <= CLUSTER_SEAL)
         log_ctrl_handle(c->logs, r, &m);
     else if (r->type == CLUSTER_SNAPSHOT)
-        control_answer_status(c->p.fabric, r,
-                              err_set(&err, RS_EUNSUPPORTED,
-                                      "partition %u: this version has no snapshot repository to create snapshots in",
-                                      m.log_id),
-                              &err);
+        create_snapshot(c, r, &m);
     else if (r->type == CLUSTER_SYNC_EPOCH) /* every tick looks at the local copies */
         control_answer_status(c->p.fabric, r, 0, NULL);
     else

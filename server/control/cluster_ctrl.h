@@ -20,7 +20,8 @@ enum cluster_ctrl_message {                         /* numbers on the wire: only
                             CLUSTER_SEAL, /* request: log_id, segment + 1 (0: whichever is the tail's), key (reason) ->
                                            * response: lsn
                                            */
-                            CLUSTER_SNAPSHOT,   /* request: log_id (partition), lsn -> response: text */
+                            CLUSTER_SNAPSHOT, /* request: log_id (partition), lsn (at least) -> response: text (snapshot
+                                                 id), lsn */
                             CLUSTER_SYNC_EPOCH, /* request: log_id (partition) -> response */
 };
 
@@ -30,6 +31,7 @@ struct cluster_ctrl_params {
     struct meta *meta;
     struct control *control;
     struct log_node *log_node;
+    struct worker *worker; /* NULL: no partition runs here */
 };
 struct cluster_ctrl *cluster_ctrl_open(const struct cluster_ctrl_params *p);
 struct cluster_ctrl *cluster_ctrl_close(struct cluster_ctrl *c); /* before control, log layer and metadata; NULL */

@@ -3,6 +3,7 @@
  * it. */
 #include "worker/partition_internal.h"
 #include "base/logging.h"
+#include "worker/snapshots.h"
 
 enum { PURGE_BATCH = 256 };
 #define DURABILITY_INTERVAL_NS 5000000000ull
@@ -93,14 +94,55 @@ void partition_store_durable(struct partition *p) {
     memmove(p->marks, p->marks + n, p->marks_n * sizeof p->marks[0]);
 }
 
+/* What all replicas have, and what at least one has, on their disks as far as they told. */
+static void replicas_durable(const struct partition *p, lsn_t *ret_all, lsn_t *ret_any) {
+    const struct route *r = p->route;
+    const uint32_t self = worker_self(p->w).id;
+
+    *ret_all = *ret_any = p->durable;
+    for (uint32_t i = 0; i < r->current.n + r->next.n; i++) {
+        bool next = i >= r->current.n;
+        uint32_t k = next ? i - r->current.n : i;
+
+        if ((next ? r->next.nodes[k] : r->current.nodes[k]) == self)
+            continue;
+        *ret_all = MIN(*ret_all, next ? r->next_durable[k] : r->durable[k]);
+        *ret_any = MAX(*ret_any, next ? r->next_durable[k] : r->durable[k]);
+    }
+}
+
+/* Up to where the log is not needed any more (cluster.md §18). */
+static lsn_t durable_point(const struct partition *p) {
+    enum worker_durability mode = worker_settings(p->w)->durability;
+    bool alone = p->route->current.n + p->route->next.n <= 1;
+    lsn_t archived = p->snapshot.archived, all, any;
+
+    replicas_durable(p, &all, &any);
+    if (mode == DURABILITY_DEFAULT)
+        mode = p->w->params.snapshots.repository && !alone ? DURABILITY_BALANCED : DURABILITY_REPLICA_SET_ONLY;
+    switch (mode) {
+    case DURABILITY_BALANCED:
+        return MIN(archived, any);
+    case DURABILITY_REPLICA_SET_ONLY:
+        return all;
+    case DURABILITY_SNAPSHOT_ONLY:
+        return archived;
+    case DURABILITY_SNAPSHOT_AND_REPLICA_SET:
+        return MIN(archived, all);
+    default:
+        return LSN_INVALID;
+    }
+}
+
 static void on_durability(void *arg) {
     struct partition *p = arg;
-    struct cmd_partition_durability m = {.partition = p->id, .durable_lsn = p->durable};
+    const lsn_t point = durable_point(p);
+    struct cmd_partition_durability m = {.partition = p->id, .durable_lsn = point};
     struct buf out = {0};
 
     /* the record below moves the tail by one: an idle partition must not go on for ever because of it */
-    if (p->durable > p->durability_proposed + 1) {
-        p->durability_proposed = p->durable;
+    if (point > p->durability_proposed + 1) {
+        p->durability_proposed = point;
         m.time_ms = loop_wall_ns(worker_loop(p->w)) / 1000000;
         cmd_partition_durability_encode(&m, &out);
         partition_propose(
@@ -108,6 +150,7 @@ static void on_durability(void *arg) {
                    .kind = CMD_PARTITION_DURABILITY, .mode = PROPOSE_SELF, .no_key = true, .payload = buf_slice(&out)});
         buf_done(&out);
     }
+    snapshots_tick(p);
     timer_set(worker_loop(p->w), &p->durability, DURABILITY_INTERVAL_NS);
 }
 
@@ -153,6 +196,8 @@ void cleaner_init(struct partition *p) {
 }
 
 void durability_start(struct partition *p) {
+    p->snapshot.known = false; /* others may have made some since it led last */
+    snapshots_tick(p);
     timer_set(worker_loop(p->w), &p->durability, DURABILITY_INTERVAL_NS);
 }
 

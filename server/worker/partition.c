@@ -8,6 +8,7 @@
 #include "worker/partition_internal.h"
 #include "base/logging.h"
 #include "meta/epoch_metadata.h"
+#include "worker/snapshots.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,6 +37,7 @@ static bool is_running(const struct partition *p) {
 static void shut(struct partition *p) {
     struct loop *loop = worker_loop(p->w);
 
+    fast_forward_cancel(p);
     if (p->role == PARTITION_LEADER)
         partition_stop_leading(p);
     partition_drop_proposals(p);
@@ -96,7 +98,10 @@ static void open_again(void *arg) {
     sm_actions_clear(&p->actions);
     p->marks_n = 0;
     p->durability_proposed = p->trim_wanted = 0;
-    open_tables(p, 0, NULL);
+    if (p->fetch_target)
+        fast_forward_start(p, p->fetch_target);
+    else
+        open_tables(p, 0, NULL);
 }
 
 static void restart(void *arg) {
@@ -228,8 +233,17 @@ static size_t on_deliver(void *arg, lsn_t first, struct bytes *const *records, s
 static void on_gap(void *arg, lsn_t to, enum log_gap kind) {
     struct partition *p = arg;
 
-    partition_break(p, "the log has a gap up to LSN %llu (%s): a snapshot would be needed", (unsigned long long)to,
-                    kind == LOG_GAP_TRIMMED ? "trimmed" : "data loss");
+    if (kind != LOG_GAP_TRIMMED || !p->w->params.snapshots.exec) {
+        partition_break(p, "the log has a gap up to LSN %llu (%s): a snapshot would be needed", (unsigned long long)to,
+                        kind == LOG_GAP_TRIMMED ? "trimmed" : "data loss");
+        return;
+    }
+    LOG_INFO("the log was trimmed behind what was applied", F_U64("partition", p->id),
+             F_LSN("applied", sm_applied(p->sm)), F_LSN("trim_point", to));
+    p->fetch_target = to;
+    shut(p);
+    route_lost_here(p->route);
+    restart(p);
 }
 
 static void on_read_failed(void *arg, int status, const struct err *why) {
@@ -440,6 +454,7 @@ static void open_tables(void *arg, int status, const struct err *cold_err) {
                            .first_key = p->first_key,
                            .last_key = p->last_key,
                            .version = worker_settings(p->w)->version};
+    struct fsm_hot hot = {0};
     struct err err = {0};
     int r;
 
@@ -449,7 +464,16 @@ static void open_tables(void *arg, int status, const struct err *cold_err) {
         partition_break(p, "cannot read its tables: %s", cold_err ? cold_err->msg : err_name(status));
         return;
     }
-    r = sm_open(&sp, &p->rows, &p->sm, &err);
+    r = tables_fsm(&p->rows, &hot, &err);
+    if (r == RS_ENOENT)
+        r = fast_forward_clear(p, &err);
+    if (r == 0 && !hot.applied_lsn && !p->looked && p->w->params.snapshots.repository) {
+        p->looked = true; /* records that a snapshot holds need not be applied again */
+        fast_forward_start(p, 0);
+        return;
+    }
+    if (r == 0)
+        r = sm_open(&sp, &p->rows, &p->sm, &err);
     if (r == RS_EAGAIN) {
         partition_read_cold(p, open_tables, p);
         return;
@@ -468,6 +492,13 @@ static void open_tables(void *arg, int status, const struct err *cold_err) {
     set_role(p, PARTITION_FOLLOWER);
     find_tail(p);
     claim(p);
+}
+
+void partition_fast_forwarded(struct partition *p, lsn_t lsn) {
+    if (lsn)
+        p->durable = lsn;
+    p->fetch_target = 0;
+    open_tables(p, 0, NULL);
 }
 
 struct partition *partition_new(struct worker *w, uint32_t id, uint64_t first_key, uint64_t last_key,
@@ -529,6 +560,7 @@ void partition_info(const struct partition *p, struct partition_info *ret) {
     ret->epoch = p->epoch;
     ret->applied = p->sm ? sm_applied(p->sm) : 0;
     ret->durable = p->durable;
+    ret->archived = p->snapshot.archived;
     ret->target_tail = p->target_tail;
     ret->error = p->error;
 }

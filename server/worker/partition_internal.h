@@ -8,6 +8,7 @@
 #include "meta/schema.h"
 #include "proto/command.h"
 #include "proto/record.h"
+#include "snapshot/repository.h"
 #include "worker/tables.h"
 #include "worker/worker_internal.h"
 
@@ -63,6 +64,9 @@ struct partition {
 
     struct store *store;
     struct store_table *table;
+    struct fast_forward *fast_forward; /* takes over a snapshot; NULL: does not */
+    lsn_t fetch_target;                /* the log begins behind this LSN, which was not applied; 0: it does not */
+    bool looked;                       /* for a snapshot, with empty tables */
     struct log *log;
     struct log_reader *reader;
     struct sm *sm;
@@ -93,6 +97,11 @@ struct partition {
         lsn_t lsn;
     } marks[64];
     unsigned marks_n;
+    struct {
+        bool making, known; /* one is being made or looked for; the repository was asked in this lead */
+        lsn_t lsn, archived;
+        uint64_t made_ms; /* of the newest; unix */
+    } snapshot;
     lsn_t durable, durability_proposed, trim_wanted;
     struct list trims; /* trims that wait for their delay */
 };
@@ -118,7 +127,8 @@ void partition_applied_upto(struct partition *p, lsn_t lsn); /* wake the waiters
 void partition_drop_proposals(struct partition *p);          /* leadership lost: waiters get RS_ECLOSED */
 /* partition.c */
 void partition_break(struct partition *p, const char *fmt, ...) RS_PRINTF(2, 3);
-void partition_merge(struct partition *p); /* writes of the last record into the overlay */
+void partition_fast_forwarded(struct partition *p, lsn_t lsn); /* the tables stand at @lsn, durably; 0: as they were */
+void partition_merge(struct partition *p);                     /* writes of the last record into the overlay */
 /* Right after RS_EAGAIN: fetch what was cold, then call @again. */
 void partition_read_cold(struct partition *p, store_done_fn again, void *arg);
 /* actions.c */

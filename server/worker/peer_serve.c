@@ -4,6 +4,7 @@
 #include "base/logging.h"
 #include "worker/partition_internal.h"
 #include "worker/peer_internal.h"
+#include "worker/snapshots.h"
 
 /* ---- calls ---- */
 
@@ -273,6 +274,8 @@ static void handle_manager(void *arg, struct fabric_request *r) {
 
     if (r->type == MANAGER_CONTROL && !r->is_call)
         handle_control(w, r);
+    else if (r->type == MANAGER_FETCH_SNAPSHOT && r->is_call)
+        snapshot_serve(w, r);
     else if (r->is_call)
         fabric_reply_status(w->params.fabric, r, RPC_MESSAGE_UNRECOGNIZED);
 }
@@ -292,6 +295,7 @@ void peer_close(struct worker *w) {
         return;
     fabric_unserve(w->params.fabric, &w->leader_service);
     fabric_unserve(w->params.fabric, &w->manager_service);
+    snapshot_serve_stop(w);
     ASSERT(list_empty(&w->ingests)); /* the partitions stopped: all waiters were told */
     while ((n = map_iter(&w->served, NULL)))
         served_free(MAP_ENTRY(n, struct served, node));

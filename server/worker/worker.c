@@ -90,6 +90,8 @@ int worker_open(const struct worker_params *p, struct worker **ret, struct err *
     w->routes = xnewn(struct route, w->n + 1);
     loop_hook_init(&w->check_ready, check_ready, w);
     list_init(&w->ingests);
+    list_init(&w->snapshots.waiting);
+    list_init(&w->snapshots.serving);
     for (uint32_t i = 0; i < w->n; i++)
         route_init(&w->routes[i], w, i, p->partitions->partitions[i].first, p->partitions->partitions[i].last);
     r = schema_parse(SLICE_NULL, 0, &p->schema_defaults, &w->schema, err);
@@ -117,6 +119,7 @@ bool worker_stopping(const struct worker *w) {
 
 void worker_stop(struct worker *w) {
     w->stopping = true;
+    __atomic_store_n(&w->snapshots.stop, true, __ATOMIC_RELAXED);
     loop_hook_disarm(&w->check_ready);
     if (w->schema_watch.meta)
         meta_unwatch(&w->schema_watch);
@@ -127,6 +130,15 @@ void worker_stop(struct worker *w) {
     }
     if (w->params.fabric)
         peer_close(w);
+}
+
+void worker_drain(struct worker *w, void (*done)(void *arg), void *arg) {
+    if (!w->snapshots.busy) {
+        loop_post(w->params.loop, done, arg);
+        return;
+    }
+    w->snapshots.drained = done;
+    w->snapshots.drained_arg = arg;
 }
 
 struct worker *worker_close(struct worker *w) {

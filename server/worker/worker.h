@@ -27,10 +27,13 @@ struct loop;
 struct meta;
 struct partition;
 struct partition_table;
+struct repository;
+struct snapshot_info;
 struct store;
 struct worker;
 
-/* Up to where the log may be trimmed (cluster.md §18). DEFAULT: replica-set-only alone, balanced in a cluster. */
+/* Up to where the log may be trimmed (cluster.md §18). DEFAULT: balanced in a cluster with a repository, else
+ * replica-set-only: what was trimmed comes from another replica. */
 enum worker_durability {
     DURABILITY_DEFAULT,
     DURABILITY_NONE,
@@ -45,6 +48,15 @@ struct worker_settings {
     uint64_t trim_delay_ns;       /* between "durable" and trimming the log */
     uint64_t stall_timeout_ns; /* a leader that applies nothing while its log grows steps down after this; 0: never */
     enum worker_durability durability;
+};
+/* Snapshots of partitions (cluster.md §18). */
+struct worker_snapshots_params {
+    /* For blocking work on files and the repository; borrowed, freed after worker_drain(). NULL: no snapshots at all, a
+     * processor whose log begins behind what it applied is broken. */
+    struct exec *exec;
+    struct repository *repository;          /* borrowed likewise; NULL: none, other replicas are asked */
+    const char *tmp_dir;                    /* of nameless files; borrowed */
+    uint64_t interval_ns, interval_records; /* a leader makes one when both are over; 0: not asked for */
 };
 struct worker_params {
     struct loop *loop;
@@ -65,6 +77,7 @@ struct worker_params {
     bool wait_for_placement;
     struct schema_defaults schema_defaults;
     struct worker_settings settings;
+    struct worker_snapshots_params snapshots;
     /* (may be NULL) all partitions that run here lead or follow as they should; false when one is opening, a candidate
      * or broken. Called with every change of that answer. */
     void (*ready)(void *arg, bool all_ready);
@@ -79,7 +92,10 @@ int worker_open(const struct worker_params *p, struct worker **ret, struct err *
 /* worker_stop() - stops leading; calls that wait are answered WORKER_SHUTDOWN, and so are those that still come.
  * worker_close() frees the memory: after the stores and the metadata are closed, since reads on their way report to the
  * partitions. */
+/* worker_drain() - after worker_stop(): @done in a later turn, when no snapshot is being made, served or taken over any
+ * more; once. */
 void worker_stop(struct worker *w);
+void worker_drain(struct worker *w, void (*done)(void *arg), void *arg);
 struct worker *worker_close(struct worker *w);
 /* worker_store_durable() - to be called from the store's durable event. */
 void worker_store_durable(struct worker *w, struct store *s);
@@ -113,6 +129,13 @@ void worker_durable_hint(struct worker *w, uint32_t partition, uint32_t node, ls
  * equal hashes on all replicas. @done in a later turn; RS_ENOENT: it does not run here. */
 typedef void (*worker_checksum_fn)(void *arg, int status, lsn_t lsn, uint64_t checksum);
 void worker_checksum(struct worker *w, uint32_t partition, worker_checksum_fn done, void *arg);
+
+/* worker_snapshot_create() - of a partition that is led here, with an LSN >= @min_lsn, into the repository. @done, when
+ * 0 is returned, once in a later turn; @info is borrowed. RS_EAGAIN: not led here, or not that far; RS_EUNSUPPORTED: no
+ * repository. @done's RS_EEXIST: the repository has a newer one. */
+typedef void (*worker_snapshot_fn)(void *arg, int status, const struct snapshot_info *info, const struct err *err);
+int worker_snapshot_create(struct worker *w, uint32_t partition, lsn_t min_lsn, worker_snapshot_fn done, void *arg,
+                           struct err *err) RS_WARN_UNUSED;
 
 /* The schema as this node knows it; borrowed until the loop turns (schema_ref() to keep it). Never NULL. */
 struct schema *worker_schema(const struct worker *w);

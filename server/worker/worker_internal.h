@@ -54,6 +54,13 @@ struct worker {
     struct list ingests; /* batches of outbox rows from other nodes, until they are applied */
     struct loop_hook check_ready;
     bool stopping, all_ready, told_ready;
+    struct {                               /* snapshots.h */
+        unsigned busy, running, n_serving; /* all that is under way; of it: being made, being served */
+        struct list waiting, serving;
+        bool stop; /* atomic: jobs look at it */
+        void (*drained)(void *arg);
+        void *drained_arg;
+    } snapshots;
 };
 
 /* ---- routes.c ---- */

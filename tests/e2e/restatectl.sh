@@ -158,7 +158,7 @@ check "a value that no node could read" 1 "$(exit_of ctl 2 metadata patch -k par
 check "a node that is needed is not removed" 1 "$(exit_of ctl 2 nodes remove N3 --yes)"
 check "a member leaves the metadata group" 0 "$(exit_of ctl 1 metadata-server remove-node N3)"
 check "and comes back" 0 "$(exit_of ctl 1 metadata-server add-node N3)"
-contains "snapshots are not possible yet, and it says so" "no snapshot repository" "$(ctl 1 snapshots create 0 2>&1 || true)"
+contains "no snapshots without a destination, and it says so" "no snapshot repository" "$(ctl 1 snapshots create 0 2>&1 || true)"
 
 # ---- usage ----
 

@@ -18,8 +18,9 @@ NET = PLUGIN | {"net", "proto"}
 HTTP = PLUGIN | {"http"}
 META = STORAGE | NET | HTTP | {"meta"}
 LOG = META | {"log"}
+SNAPSHOT = META | {"snapshot"}
 INVOKER = LOG | {"invoker"}
-WORKER = INVOKER | {"worker"}
+WORKER = INVOKER | SNAPSHOT | {"worker"}
 
 # folder of server/ -> folders whose headers it may include (its own is in the set)
 ALLOWED = {
@@ -33,6 +34,7 @@ ALLOWED = {
     "http": HTTP,
     "meta": META,
     "log": LOG,
+    "snapshot": SNAPSHOT,
     "invoker": INVOKER,
     "worker": WORKER,
     "ingress": WORKER | {"ingress"},
@@ -48,8 +50,9 @@ ONLY_IN = [
     (r"event2/|event\.h", {"loop"}),
     (r"yaml\.h", {"config"}),
     (r"nghttp2/|http_parser\.h", {"http"}),
+    (r"curl/", {"snapshot"}),
     (r"dlfcn\.h", {"plugin"}),
-    (r"jansson\.h", {"plugin", "meta", "control", "admin", "query", "ingress"}),
+    (r"jansson\.h", {"plugin", "meta", "snapshot", "control", "admin", "query", "ingress"}),
     (r"openssl/(?!ssl\.h)", {"invoker"}),
     (r"rocksdb/|lmdb\.h|openssl/ssl\.h", set()),
 ]
