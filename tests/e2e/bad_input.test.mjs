@@ -46,6 +46,12 @@ test("YAML that is broken is refused with its line", () => refused(/a\.yaml:\d+/
 test("a missing configuration file is refused", () => refused(/cannot open the configuration file/, { args: ["-c", "/none/such.yaml"] }));
 test("an unknown argument is a usage error", () => refused(/unexpected argument "--no-such-option"/, { args: ["--no-such-option"], code: 2 }));
 test("a wrong value in the environment names its variable", () => refused(/RESTATE_ROLES.*"nonsense"/, { env: { RESTATE_ROLES: "nonsense" } }));
+test("a destination of snapshots that nobody can write to is refused", () =>
+  refused(/worker\.snapshots\.destination: 'gs:\/\/b\/p'/, { env: { RESTATE_WORKER__SNAPSHOTS__DESTINATION: "gs://b/p" } }));
+test("S3 without credentials is refused", () =>
+  refused(/aws-access-key-id/, { env: { RESTATE_WORKER__SNAPSHOTS__DESTINATION: "s3://b/p" } }));
+test("a durability mode that needs snapshots is refused without a destination", () =>
+  refused(/worker\.durability-mode.*worker\.snapshots\.destination/, { env: { RESTATE_WORKER__DURABILITY_MODE: "snapshot-only" } }));
 test("an unknown option of a plugin is refused", () =>
   refused(/storage\.options\.no-such/, { env: { RESTATE_STORAGE: "{plugin: rocksdb, options: {no-such: 1}}" } }));
 
