@@ -223,6 +223,31 @@ static int request_headers(struct node *n, struct err *err) {
     return 0;
 }
 
+/* Traces go out by a thread of their own, which runs only when they are asked for. */
+static int open_tracer(struct node *n, struct err *err) {
+    const struct config *c = n->config;
+    bool services = c->tracing.services_endpoint != NULL;
+    struct trace_http_params hp = {.endpoint = services ? c->tracing.services_endpoint : c->tracing.endpoint,
+                                   .n_headers = c->tracing.headers.n,
+                                   .names = c->tracing.headers.names,
+                                   .values = c->tracing.headers.values};
+    struct tracer_params tp = {.loop = n->loop, .resource = n->trace_resource, .n_resource = 4};
+    int r;
+
+    if (!hp.endpoint || !*hp.endpoint)
+        return 0;
+    r = trace_http_new(&hp, &tp.sender, err);
+    if (r < 0)
+        return err_wrap(err, r, "%s", services ? "tracing-services-endpoint" : "tracing-endpoint");
+    n->trace_resource[0] = (struct otlp_attribute){"service.name", SLICE_LIT("restate")};
+    n->trace_resource[1] = (struct otlp_attribute){"service.instance.id", slice_str(c->node_name)};
+    n->trace_resource[2] = (struct otlp_attribute){"service.namespace", slice_str(c->cluster_name)};
+    n->trace_resource[3] = (struct otlp_attribute){"service.version", SLICE_LIT(RESTATE_SERVER_VERSION)};
+    tp.exec = n->trace_sender = exec_new_threads("tracing", 1);
+    n->tracer = tracer_new(&tp);
+    return 0;
+}
+
 int node_open(const struct config *config, struct loop *loop, struct node **ret, struct err *err) {
     struct node *n = xnew(struct node);
     int r = check_supported(config, err);
@@ -238,6 +263,8 @@ int node_open(const struct config *config, struct loop *loop, struct node **ret,
         r = load_identity(n, err);
     if (r == 0)
         r = request_headers(n, err);
+    if (r == 0)
+        r = open_tracer(n, err);
     if (r == 0)
         r = open_directory(n, err);
     if (r == 0)
@@ -263,6 +290,8 @@ int node_check(const struct config *config, struct loop *loop, struct err *err) 
         r = load_identity(n, err);
     if (r == 0)
         r = request_headers(n, err);
+    if (r == 0)
+        r = open_tracer(n, err);
     (void)node_free(n);
     return r;
 }
@@ -402,7 +431,8 @@ static int open_worker(struct node *n, struct err *err) {
         .message_limit_bytes = c->invoker.message_size_limit,
         .eager_state_limit_bytes = c->invoker.eager_state_limit,
         .connect_timeout_ns = c->invoker.connect_timeout_ns,
-        .identity = n->identity};
+        .identity = n->identity,
+        .tracer = n->tracer};
     struct worker_params wp = {.loop = n->loop,
                                .meta = n->meta,
                                .log_node = n->log_node,
@@ -446,6 +476,7 @@ static int open_worker(struct node *n, struct err *err) {
     wp.wait_for_placement = node_has_peers(n);
     n->invoker = invoker_new(&ip);
     wp.invoker = n->invoker;
+    wp.tracer = n->tracer;
     r = worker_open(&wp, &n->worker, err);
     (void)partition_table_free(table);
     return r;
@@ -455,6 +486,7 @@ static int open_apis(struct node *n, struct err *err) {
     const struct config *c = n->config;
     struct ingress_params ip = {.loop = n->loop,
                                 .worker = n->worker,
+                                .tracer = n->tracer,
                                 .concurrent_limit = limit_of(c->ingress.concurrent_limit),
                                 .request_size_limit = c->ingress.request_size_limit,
                                 .http2_max_streams = (unsigned)c->ingress.http2_max_streams};

@@ -26,6 +26,7 @@
 #include "query/query.h"
 #include "snapshot/repository.h"
 #include "storage/store.h"
+#include "tracing/tracer.h"
 #include "worker/worker.h"
 
 enum { NODE_MAX_DATA_STORES = 16, NODE_MAX_STORES = NODE_MAX_DATA_STORES + 2 };
@@ -69,6 +70,9 @@ struct node {
     struct http_header request_headers[LIMIT_REQUEST_HEADERS]; /* additional ones, of requests to deployments */
     size_t n_request_headers;
     struct request_identity *identity; /* NULL: requests to deployments are not signed */
+    struct tracer *tracer;             /* NULL: tracing is off */
+    struct exec *trace_sender;         /* its thread */
+    struct otlp_attribute trace_resource[4];
     struct invoker *invoker;
     struct worker *worker;
     struct control *control;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define DRAIN_NS 5000000000ull
+#define TRACES_NS 2000000000ull /* for what a collector has not taken yet */
 
 static void stopped(void *arg) {
     struct node *n = arg;
@@ -34,11 +35,21 @@ static void close_stores(struct node *n) {
 static void close_plugins(void *arg) {
     struct node *n = arg;
 
+    n->tracer = NULL;
+    plugin_registry_stop(n->registry, n->loop, stopped, n);
+}
+
+static void close_worker(void *arg) {
+    struct node *n = arg;
+
     if (n->worker)
         n->worker = worker_close(n->worker);
     if (n->fabric)
         n->fabric = fabric_free(n->fabric);
-    plugin_registry_stop(n->registry, n->loop, stopped, n);
+    if (n->tracer)
+        tracer_close(n->tracer, TRACES_NS, close_plugins, n);
+    else
+        close_plugins(n);
 }
 
 static void on_log_server_closed(void *arg) {
@@ -47,7 +58,7 @@ static void on_log_server_closed(void *arg) {
     n->log_server = NULL;
     n->log_fabric = log_fabric_free(n->log_fabric);
     close_stores(n);
-    loop_post(n->loop, close_plugins, n); /* behind everything that still reports to a partition */
+    loop_post(n->loop, close_worker, n); /* behind everything that still reports to a partition */
 }
 
 static void on_invoker_closed(void *arg) {
@@ -146,6 +157,9 @@ struct node *node_free(struct node *n) {
     n->query_pool = exec_free(n->query_pool);
     n->snapshot_pool = exec_free(n->snapshot_pool);
     n->repository = repository_free(n->repository);
+    if (n->tracer) /* it never had anything to send */
+        tracer_close(n->tracer, 0, NULL, NULL);
+    n->trace_sender = exec_free(n->trace_sender);
     n->pool = exec_free(n->pool); /* its jobs may still use the plugins */
     if (n->registry)
         n->registry = plugin_registry_free(n->registry);

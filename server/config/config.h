@@ -108,6 +108,11 @@ struct config {
         bool disable_ansi;
     } logging;
 
+    struct {
+        const char *endpoint, *services_endpoint; /* NULL: none */
+        struct cfg_pairs headers;
+    } tracing;
+
     struct config_retry_default retry; /* default-retry-policy */
     uint64_t max_retry_attempts;       /* CFG_UNLIMITED */
     uint64_t journal_retention_ns, idempotency_retention_ns, workflow_retention_ns;

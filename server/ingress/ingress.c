@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "proto/command.h"
 #include "proto/pb.h"
+#include "tracing/tracer.h"
 
 #include <jansson.h>
 #include <strings.h>
@@ -120,6 +121,21 @@ static bool forward_headers(struct ingress *i, struct http_request *req, struct 
     cmd->headers = h;
     cmd->n_headers = n;
     return true;
+}
+
+/* The context an invocation is called in, as its record keeps it. */
+static struct slice trace_context(struct ingress *i, const struct http_request *req) {
+    struct trace_context c;
+    struct buf b = {0};
+    struct slice ret;
+
+    if (trace_context_parse(http_header_get(req->headers, req->n_headers, "traceparent"),
+                            http_header_get(req->headers, req->n_headers, "tracestate"), &c) < 0)
+        tracer_begin(i->params.tracer, &c);
+    trace_context_encode(&c, &b);
+    ret = arena_copy(&i->arena, buf_slice(&b));
+    buf_done(&b);
+    return ret;
 }
 
 static struct slice path_and_query(struct ingress *i, const struct http_request *req, struct slice trimmed) {
@@ -269,6 +285,8 @@ static void handle_invoke(struct ingress *i, struct http_request *req, const str
     cmd.completion_retention_ms = keep.completion_ms;
     cmd.journal_retention_ms = keep.journal_ms;
     cmd.idempotency_key = idem;
+    if (i->params.tracer)
+        cmd.trace = trace_context(i, req);
     c = new_call(i, req, p->verb);
     c->id = id;
     c->has_id = true;

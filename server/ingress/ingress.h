@@ -7,11 +7,13 @@
 
 struct ingress;
 struct loop;
+struct tracer;
 struct worker;
 
 struct ingress_params {
     struct loop *loop;
     struct worker *worker;
+    struct tracer *tracer;     /* NULL: tracing is off, trace contexts of requests are headers like others */
     unsigned concurrent_limit; /* 0: unlimited; 429 beyond */
     size_t request_size_limit; /* bytes; 413 beyond */
     unsigned http2_max_streams;

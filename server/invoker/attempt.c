@@ -6,6 +6,7 @@
 #include "invoker/identity.h"
 #include "invoker/invoker_internal.h"
 #include "base/text.h"
+#include "tracing/spans.h"
 
 #include <stdio.h>
 
@@ -92,8 +93,13 @@ static void end_request(struct attempt *a) {
 /* ---- the end of an attempt ---- */
 
 void attempt_free(struct attempt *a) {
-    if (a->in)
+    static const struct attempt_failure aborted = {.code = 409, .message = {(const uint8_t *)"aborted", 7}};
+
+    if (a->in) {
+        attempt_trace_end(a, a->in, &aborted);
         a->in->attempt = NULL;
+    }
+    (void)trace_attempt_free(a->trace); /* what never began: its rows were cold */
     timer_stop(a->inv->loop, &a->inactivity);
     timer_stop(a->inv->loop, &a->abort);
     list_remove(&a->link);
@@ -109,6 +115,7 @@ static void fail_attempt(struct attempt *a, const struct attempt_failure *f) {
 
     if (in) {
         attempt_flush(a); /* what came before the failure counts */
+        attempt_trace_end(a, in, f);
         invocation_attempt_failed(in, f);
         a->in = NULL;
     }
@@ -192,6 +199,7 @@ static void detach(struct attempt *a) {
     struct invocation *in = a->in;
 
     timer_stop(a->inv->loop, &a->inactivity);
+    attempt_trace_end(a, in, NULL);
     invocation_finished(in);
     end_request(a);
     timer_set(a->inv->loop, &a->abort, DRAIN_NS_AFTER_END * 1000000000ull);
@@ -338,6 +346,7 @@ static int read_head(void *arg, const struct invoker_journal_head *h, bool *ret_
     a->handler_len = h->target->handler.len;
     a->target_type = (int)h->target->type;
     st->in->start_lsn = h->start_lsn;
+    attempt_trace_begin(a, h->trace);
     st->entries = h->entries;
     st->commands = h->commands;
     st->modified_ms = h->modified_ms;
@@ -466,7 +475,7 @@ static int open_stream(struct starting *st) {
                                                                              : HTTP_VERSION_2,
                                       .headers = headers};
     struct buf path = {0}, key = {0}, token = {0};
-    char id_text[INVOCATION_ID_CHARS + 1];
+    char id_text[INVOCATION_ID_CHARS + 1], traceparent[TRACE_PARENT_CHARS + 1];
     struct err err = {0};
     size_t n;
     int r;
@@ -474,7 +483,8 @@ static int open_stream(struct starting *st) {
     invocation_id_format(&st->in->id, id_text);
     buf_putf(&path, "%s/invoke/" SLICE_FMT "/" SLICE_FMT, d->path, SLICE_ARG(name_service(a)),
              SLICE_ARG(name_handler(a)));
-    n = add_headers(a, d, id_text, &key, headers, ARRAY_SIZE(headers) - 2);
+    n = add_headers(a, d, id_text, &key, headers, ARRAY_SIZE(headers) - 4);
+    n += attempt_trace_headers(a, traceparent, headers + n);
     r = add_identity(a, slice_from(buf_slice(&path), strlen(d->path)), &token, headers, &n, &err);
     req.path = buf_slice(&path);
     req.n_headers = n;
@@ -537,6 +547,8 @@ int attempt_start(struct invocation *in) {
             end_request(a);
         keep_alive(a);
     } else {
+        if (r != RS_EAGAIN && r != RS_ENOENT)
+            attempt_trace_end(a, in, &st.fail);
         in->attempt = NULL;
         a->in = NULL;
         attempt_free(a);

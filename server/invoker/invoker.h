@@ -16,6 +16,7 @@
 struct loop;
 struct request_identity;
 struct schema;
+struct tracer;
 struct invoker;
 struct invocation; /* one invocation that this invoker knows; private */
 
@@ -30,6 +31,7 @@ struct invoker_journal_head {
     uint64_t random_seed;
     struct slice idempotency_key;
     uint64_t start_lsn; /* what this run is known by: goes with its effects */
+    struct slice trace; /* proto/trace_context.h; len 0: not traced */
 };
 
 struct invoker_read_events {
@@ -66,6 +68,7 @@ struct invoker_params {
     bool protocol_v7;
     uint64_t connect_timeout_ns;
     const struct request_identity *identity; /* signs requests; borrowed until closed; NULL: they are not signed */
+    struct tracer *tracer;                   /* is told of attempts; borrowed until closed; NULL: tracing is off */
 };
 
 struct invoker *invoker_new(const struct invoker_params *p);

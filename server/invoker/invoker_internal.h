@@ -13,6 +13,7 @@
 #include "meta/schema.h"
 #include "proto/command.h"
 #include "proto/service.h"
+#include "proto/trace_context.h"
 
 enum invocation_state {
     INVOCATION_QUEUED,  /* waits for one of the invoker's slots */
@@ -74,6 +75,7 @@ struct invocation {
     char deployment[40];
 };
 
+struct trace_attempt;
 struct attempt {
     struct list link;      /* detached */
     struct invocation *in; /* NULL once detached */
@@ -95,8 +97,9 @@ struct attempt {
     size_t unconsumed;
     uint32_t known_entries; /* entries sent so far: notifications below are not sent again */
     bool ack_wanted;
-    uint32_t ack_upto;     /* with it: the last command that wants one */
-    uint32_t next_command; /* index of the next command of the SDK */
+    uint32_t ack_upto;           /* with it: the last command that wants one */
+    uint32_t next_command;       /* index of the next command of the SDK */
+    struct trace_attempt *trace; /* NULL: not traced */
 };
 
 /* Why an attempt failed. */
@@ -121,6 +124,12 @@ void attempt_free(struct attempt *a); /* resets the stream */
 void attempt_notify(struct attempt *a, uint16_t type, struct slice payload);
 void attempt_ack(struct attempt *a, uint32_t command_index);
 void attempt_consume_held(struct attempt *a); /* the owner takes effects again */
+/* attempt_trace.c */
+void attempt_trace_begin(struct attempt *a, struct slice context);
+/* attempt_trace_headers() - at most two, for the deployment; @parent backs one of them. */
+size_t attempt_trace_headers(const struct attempt *a, char parent[TRACE_PARENT_CHARS + 1], struct http_header *h);
+/* attempt_trace_end() - once per attempt, later ones do nothing. @f NULL: it ended or suspended as it should. */
+void attempt_trace_end(struct attempt *a, const struct invocation *in, const struct attempt_failure *f);
 /* messages.c */
 /* attempt_message() - one frame of the SDK. Returns 0, or fills @f and returns negative: the attempt failed. */
 int attempt_message(struct attempt *a, uint16_t type, uint16_t flags, struct slice payload, struct attempt_failure *f);

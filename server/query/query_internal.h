@@ -189,6 +189,7 @@ enum slot_invocation {
     S_LAST_NAME,
     S_LAST_TYPE,
     S_AWAITING,
+    S_TRACE,
     S_NULL, /* never has a value */
 };
 _Static_assert((int)S_NULL < (int)QUERY_SLOTS, "the slots fit a row");

@@ -2,7 +2,9 @@
 /* query/rows_invocation.c : columns of invocations: the status row, the row that never changes, the result, and what
  * the invoker knows. Only what the statement uses is read. */
 #include "query/query_internal.h"
+#include "base/text.h"
 #include "proto/command.h"
+#include "proto/trace_context.h"
 
 #include <stdlib.h>
 
@@ -10,7 +12,7 @@
 #define BODY_SLOTS                                                                                                     \
     (SLOT(S_TARGET) | SLOT(S_SERVICE) | SLOT(S_KEY) | SLOT(S_HANDLER) | SLOT(S_SCOPE) | SLOT(S_LIMIT_KEY) |            \
      SLOT(S_IDEMPOTENCY) | SLOT(S_BY) | SLOT(S_BY_ID) | SLOT(S_BY_SERVICE) | SLOT(S_BY_TARGET) | SLOT(S_RESTARTED) |   \
-     SLOT(S_VERSION))
+     SLOT(S_VERSION) | SLOT(S_TRACE))
 #define RESULT_SLOTS (SLOT(S_RESULT) | SLOT(S_FAILURE))
 #define ATTEMPT_SLOTS                                                                                                  \
     (SLOT(S_STATUS) | SLOT(S_IN_FLIGHT) | SLOT(S_RETRY_COUNT) | SLOT(S_LAST_START) | SLOT(S_LAST_DEPLOYMENT) |         \
@@ -81,6 +83,16 @@ static void source_columns(struct query_row *row, const struct cmd_source *s) {
     }
 }
 
+static void trace_column(struct query_row *row, struct slice context) {
+    struct buf b = {0};
+
+    if (context.len < TRACE_CONTEXT_BYTES || !row_wants(row, S_TRACE))
+        return;
+    text_put_hex(&b, slice_sub(context, 0, TRACE_ID_BYTES));
+    row_text(row, S_TRACE, buf_slice(&b));
+    buf_done(&b);
+}
+
 static void body_columns(struct query_row *row, const struct cmd_invocation_body *b) {
     row_target(row, S_TARGET, b->target);
     row_text(row, S_SERVICE, b->target->service);
@@ -91,6 +103,7 @@ static void body_columns(struct query_row *row, const struct cmd_invocation_body
     row_text(row, S_IDEMPOTENCY, b->idempotency_key);
     text_or_null(row, S_LIMIT_KEY, b->limit_key);
     text_or_null(row, S_VERSION, b->version);
+    trace_column(row, b->trace);
     if (b->source)
         source_columns(row, b->source);
 }

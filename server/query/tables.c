@@ -54,7 +54,7 @@ bool column_type_of_decl(const char *decl, enum column_type *ret) {
         {"invoked_by_service_name", COL_TEXT, S_BY_SERVICE}, {"invoked_by_id", COL_TEXT, S_BY_ID},                     \
         {"invoked_by_subscription_id", COL_TEXT, S_BY_SUBSCRIPTION}, {"invoked_by_target", COL_TEXT, S_BY_TARGET},     \
         {"restarted_from", COL_TEXT, S_RESTARTED}, {"pinned_deployment_id", COL_TEXT, S_DEPLOYMENT},                   \
-        {"pinned_service_protocol_version", COL_U32, S_PROTOCOL}, {"trace_id", COL_TEXT, S_NULL},                      \
+        {"pinned_service_protocol_version", COL_U32, S_PROTOCOL}, {"trace_id", COL_TEXT, S_TRACE},                     \
         {"journal_size", COL_U32, S_JOURNAL_SIZE}, {"journal_commands_size", COL_U32, S_COMMANDS},                     \
         {"created_at", COL_TS, S_CREATED}, {"created_using_restate_version", COL_TEXT, S_VERSION},                     \
         {"modified_at", COL_TS, S_MODIFIED}, {"inboxed_at", COL_TS, S_INBOXED}, {"scheduled_at", COL_TS, S_SCHEDULED}, \

@@ -3,6 +3,7 @@
 #include "worker/partition_internal.h"
 #include "base/logging.h"
 #include "meta/nodes_config.h"
+#include "tracing/spans.h"
 
 enum { JOURNAL_POINT_READS = 16 };
 
@@ -60,6 +61,16 @@ static enum worker_reply_code code_of_outcome(enum sm_outcome o) {
 
 /* ---- running actions ---- */
 
+static void trace(struct partition *p, const struct sm_action *a) {
+    struct tracer *t = worker_tracer(p->w);
+    struct trace_invocation i = {&a->id, a->trace.service, a->trace.key, a->trace.handler};
+
+    if (t && a->type == SM_ACTION_TRACE_START)
+        trace_invocation_start(t, a->trace.context, &i, a->trace.created_ms);
+    else if (t)
+        trace_invocation_end(t, a->trace.context, &i, a->trace.created_ms, a->trace.code);
+}
+
 static void run_action(struct partition *p, const struct sm_action *a) {
     struct invoker *inv = worker_invoker(p->w);
 
@@ -104,6 +115,10 @@ static void run_action(struct partition *p, const struct sm_action *a) {
         break;
     case SM_ACTION_DURABILITY:
         durability_applied(p, a->durability.lsn);
+        break;
+    case SM_ACTION_TRACE_START:
+    case SM_ACTION_TRACE_END:
+        trace(p, a);
         break;
     case SM_ACTION_LEADER_ANNOUNCED: /* handled before */
     case SM_ACTION_OUTBOX_TRUNCATED: /* the shuffle proposed it */
@@ -222,7 +237,8 @@ int partition_owner_read(struct invoker_owner *o, const struct invocation_id *id
                                             .modified_ms = h.modified_ms,
                                             .random_seed = h.has_random_seed ? h.random_seed : invocation_id_seed(id),
                                             .idempotency_key = body.idempotency_key,
-                                            .start_lsn = h.start_lsn};
+                                            .start_lsn = h.start_lsn,
+                                            .trace = body.trace};
 
         r = ev->head(arg, &head, &want_state);
         if (r)

@@ -29,6 +29,8 @@ enum sm_action_type {
     SM_ACTION_DURABILITY,           /* .durability: the log may be trimmed up to lsn, after the configured delay */
     SM_ACTION_VERSION_BARRIER,      /* applied; .barrier: the feature bits of the partition from here on */
     SM_ACTION_CHECKSUM,             /* .lsn: hash the table as of this LSN (everything up to it is applied) */
+    SM_ACTION_TRACE_START,          /* .id, .trace: an invocation that is traced was accepted */
+    SM_ACTION_TRACE_END,            /* .id, .trace: it is completed */
 };
 
 /* Operations of the admin API, and what became of them. */
@@ -111,6 +113,12 @@ struct sm_action {
         struct {
             uint64_t features;
         } barrier;
+        struct {
+            struct slice context; /* proto/trace_context.h */
+            struct slice service, key, handler;
+            uint64_t created_ms;
+            uint32_t code; /* END: of the failure it ended with; 0: a success */
+        } trace;
     };
 };
 

@@ -47,6 +47,10 @@ const char *sm_action_name(enum sm_action_type type) {
         return "version-barrier";
     case SM_ACTION_CHECKSUM:
         return "checksum";
+    case SM_ACTION_TRACE_START:
+        return "trace-start";
+    case SM_ACTION_TRACE_END:
+        return "trace-end";
     }
     return "unknown";
 }

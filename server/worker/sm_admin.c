@@ -253,6 +253,7 @@ static int restart(struct apply *ap, struct inv *old, const struct cmd_restart *
         .random_seed = m->from == 0        ? 0
                        : h.has_random_seed ? h.random_seed
                                            : invocation_id_seed(&old->id),
+        .traced = h.traced,
         .created_ms = ap->now_ms,
         .completion_retention_ms = h.completion_retention_ms,
         .journal_retention_ms = h.journal_retention_ms,
@@ -260,11 +261,16 @@ static int restart(struct apply *ap, struct inv *old, const struct cmd_restart *
     inv_touch(ap, inv);
     source->type = SOURCE_RESTART;
     source->id = arena_copy(ap->a, invocation_id_slice(&old->id));
-    body = (struct cmd_invocation_body){
-        .target = old->body.target, .source = source, .limit_key = old->body.limit_key, .version = old->body.version};
+    body = (struct cmd_invocation_body){.target = old->body.target,
+                                        .source = source,
+                                        .limit_key = old->body.limit_key,
+                                        .version = old->body.version,
+                                        .trace = old->body.trace};
     key_of_id(&k, T_BODY, new_id);
     stage_put(ap->w, table_key_slice(&k), SM_ROW(&ap->w->arena, cmd_invocation_body, &body));
     inv_set_body(inv, &body);
+    if (inv->h.traced)
+        act_trace(ap, SM_ACTION_TRACE_START, inv, 0);
     for (size_t i = 0; i < c.n; i++)
         paste(ap, inv, &c.entries[i]);
     return invoke_start_or_queue(ap, inv);

@@ -3,6 +3,7 @@
  * that does not decode has no effect: the invoker checked it before it was proposed, and every replica sees the same.
  */
 #include "worker/sm_internal.h"
+#include "proto/trace_context.h"
 
 struct command {
     struct apply *ap;
@@ -142,6 +143,17 @@ static struct cmd_header *headers_of(const struct command *c, const struct sp_he
     return to;
 }
 
+/* The callee's trace context: in the trace of its caller, below the caller's span. */
+static struct slice child_context(const struct command *c) {
+    struct slice mine = c->inv->body.trace, theirs;
+
+    if (mine.len < TRACE_CONTEXT_BYTES)
+        return SLICE_NULL;
+    theirs = arena_copy(c->ap->a, mine);
+    trace_span_of(&c->inv->id, (uint8_t *)(uintptr_t)theirs.data + TRACE_ID_BYTES);
+    return theirs;
+}
+
 /* The parts of the callee's Invoke that both sorts of calls have. @m is an sp_call or an sp_one_way_call. */
 #define NEW_INVOKE(c, m)                                                                                               \
     ({                                                                                                                 \
@@ -160,6 +172,7 @@ static struct cmd_header *headers_of(const struct command *c, const struct sp_he
         inv_->journal_retention_ms = (c)->call->journal_retention_ms;                                                  \
         inv_->idempotency_key = (m)->idempotency_key;                                                                  \
         inv_->limit_key = (m)->limit_key;                                                                              \
+        inv_->trace = child_context(c);                                                                                \
         inv_->version = (c)->inv->body.version;                                                                        \
         inv_;                                                                                                          \
     })

@@ -72,15 +72,17 @@ int inv_complete(struct apply *ap, struct inv *inv, const struct cmd_result *ove
     int r;
 
     inv_touch(ap, inv);
-    if (exclusive && (r = inv_body(ap, inv)) < 0)
+    if ((exclusive || inv->h.traced) && (r = inv_body(ap, inv)) < 0)
         return r;
-    if (keep || inv->h.n_sinks) {
+    if (keep || inv->h.n_sinks || inv->h.traced) {
         if (override)
             result = *override;
         else if ((r = output_result(ap, inv, &result)) < 0)
             return r;
         if ((r = inv_answer_all(ap, inv, &result)) < 0)
             return r;
+        if (inv->h.traced)
+            act_trace(ap, SM_ACTION_TRACE_END, inv, result.failure ? result.failure->code : 0);
     }
     if ((!keep || !inv->h.journal_retention_ms) && (r = journal_delete(ap, inv)) < 0)
         return r;

@@ -459,7 +459,7 @@ int fx_invoke(struct fixture *f, struct slice id, struct fx_invoke o) {
               .sink = o.request || o.caller.data ? &sink : NULL, .source = &source,
               .submit_request_id = text_or_null(o.submit), .execution_time_ms = o.at_ms,
               .completion_retention_ms = o.retention_ms, .journal_retention_ms = o.journal_ms,
-              .idempotency_key = text_or_null(o.idempotency_key));
+              .idempotency_key = text_or_null(o.idempotency_key), .trace = o.trace);
 }
 
 int fx_effects(struct fixture *f, struct slice id, const struct cmd_effect *effects, size_t n) {

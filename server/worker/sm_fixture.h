@@ -82,6 +82,7 @@ struct fx_invoke {
     uint64_t at_ms, retention_ms, journal_ms;
     struct slice caller; /* sink: an invocation */
     uint32_t completion_id;
+    struct slice trace; /* context, proto/trace_context.h */
 };
 /* A call of service "S", argument "in"; @request (16 characters) is sink and source. */
 int fx_invoke(struct fixture *f, struct slice id, struct fx_invoke o);

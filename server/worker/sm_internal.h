@@ -121,6 +121,8 @@ struct cmd_result *failure_result(struct apply *ap, uint32_t code, const char *m
 
 /* actions, state_machine.c */
 struct sm_action *act(struct apply *ap, enum sm_action_type type, const struct invocation_id *id); /* id NULL: none */
+/* act_trace() - SM_ACTION_TRACE_*, of an invocation whose body is loaded. */
+void act_trace(struct apply *ap, enum sm_action_type type, const struct inv *inv, uint32_t code);
 struct slice act_keep(struct apply *ap, struct slice s); /* bytes that live as long as the actions */
 /* act_admin() - @request_id absent: nobody asked. */
 struct sm_action *act_admin(struct apply *ap, struct slice request_id, enum sm_admin_op op, enum sm_outcome outcome,

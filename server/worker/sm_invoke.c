@@ -86,6 +86,7 @@ static void put_body(struct apply *ap, struct inv *inv, const struct cmd_invoke 
         .idempotency_key = m->idempotency_key,
         .limit_key = m->limit_key,
         .version = m->version,
+        .trace = m->trace,
     };
     struct table_key k;
 
@@ -115,9 +116,12 @@ int apply_invoke(struct apply *ap, const struct cmd_invoke *m) {
         .execution_time_ms = m->execution_time_ms,
         .completion_retention_ms = m->completion_retention_ms,
         .journal_retention_ms = MIN(m->journal_retention_ms, m->completion_retention_ms),
+        .traced = m->trace.len > 0,
     };
     inv_touch(ap, inv);
     put_body(ap, inv, m);
+    if (inv->h.traced)
+        act_trace(ap, SM_ACTION_TRACE_START, inv, 0);
     if (sink_of(m->sink, &sink))
         inv_add_sink(ap, inv, &sink);
     if ((r = journal_append_command(ap, inv, SP_INPUT, NULL, input_payload(ap, m))) < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What commands and notifications do (execution.md §9 to §11, §16 to §19). */
 #include "unit.h"
+#include "proto/trace_context.h"
 #include "worker/sm_fixture.h"
 
 #define R1 "request-0000-001"
@@ -93,6 +94,41 @@ static void a_service_has_no_state(void **state) {
     assert_non_null(notification(&f, fixture_action(&f, SM_ACTION_FORWARD_NOTIFICATION, 0)).none);
     assert_int_equal(notification(&f, fixture_action(&f, SM_ACTION_FORWARD_NOTIFICATION, 1)).state_keys->n_keys, 0);
     assert_int_equal(fx_rows(&f, T_STATE), 0);
+    fixture_done(&f);
+}
+
+static void who_is_called_is_in_the_trace_of_the_caller(void **state) {
+    static const uint8_t context[TRACE_CONTEXT_BYTES] = {7, [TRACE_CONTEXT_BYTES - 1] = TRACE_FLAG_SAMPLED};
+    struct trace_context c;
+    struct fixture f;
+    struct slice id, callee;
+    struct invocation_id raw;
+    uint8_t span[SPAN_ID_BYTES];
+    const struct sm_action *a;
+
+    (void)state;
+    fixture_init(&f, 0, UINT64_MAX);
+    id = fx_id(&f, "k", 1);
+    callee = fx_id(&f, "l", 2);
+    assert_int_equal(fx_invoke(&f, id, (struct fx_invoke){.key = "k", .trace = slice_of(context, sizeof context)}), 0);
+    assert_string_equal(fx_actions(&f), "trace-start invoke");
+    assert_true(slice_eq_str(f.a.items[0].trace.key, "k"));
+    assert_int_equal(FX_EFFECTS(&f, id, fx_call(&f, SP_CALL, callee, TARGET_OBJECT_EXCLUSIVE, "l", 1, 2, 0)), 0);
+    a = fixture_action(&f, SM_ACTION_TRACE_START, 0);
+    assert_memory_equal(a->id.raw, callee.data, callee.len);
+    assert_int_equal(trace_context_decode(a->trace.context, &c), 0);
+    assert_int_equal(c.trace[0], 7);
+    memcpy(raw.raw, id.data, id.len);
+    trace_span_of(&raw, span);
+    assert_memory_equal(c.span, span, sizeof span);
+    assert_int_equal(FX_EFFECTS(&f, callee, fx_output(&f, "x"), fx_end()), 0);
+    a = fixture_action(&f, SM_ACTION_TRACE_END, 0);
+    assert_memory_equal(a->id.raw, callee.data, callee.len);
+    assert_int_equal(a->trace.code, 0);
+    assert_int_equal(fx_terminate(&f, id, 1), 0); /* a kill ends the trace as well */
+    a = fixture_action(&f, SM_ACTION_TRACE_END, 0);
+    assert_int_equal(a->trace.code, 409);
+    CHECK(&f);
     fixture_done(&f);
 }
 
@@ -580,6 +616,7 @@ static void responses_that_nobody_waits_for_are_ignored(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(state_commands_change_and_read_the_state_of_the_key),
     cmocka_unit_test(a_service_has_no_state),
+    cmocka_unit_test(who_is_called_is_in_the_trace_of_the_caller),
     cmocka_unit_test(a_call_within_the_partition_needs_no_second_record),
     cmocka_unit_test(a_call_to_another_partition_goes_through_the_outbox),
     cmocka_unit_test(too_many_direct_messages_overflow_into_the_outbox_and_keep_their_order),

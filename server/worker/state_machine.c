@@ -31,6 +31,18 @@ struct slice act_keep(struct apply *ap, struct slice s) {
     return arena_copy(&ap->actions->arena, s);
 }
 
+void act_trace(struct apply *ap, enum sm_action_type type, const struct inv *inv, uint32_t code) {
+    const struct cmd_invocation_body *b = &inv->body;
+    struct sm_action *a = act(ap, type, &inv->id);
+
+    a->trace.context = act_keep(ap, b->trace);
+    a->trace.service = act_keep(ap, b->target->service);
+    a->trace.key = act_keep(ap, b->target->key);
+    a->trace.handler = act_keep(ap, b->target->handler);
+    a->trace.created_ms = inv->h.created_ms;
+    a->trace.code = code;
+}
+
 struct sm_action *act_admin(struct apply *ap, struct slice request_id, enum sm_admin_op op, enum sm_outcome outcome,
                             const struct invocation_id *id) {
     struct sm_action *a;

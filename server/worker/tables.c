@@ -284,6 +284,7 @@ int fsm_hot_decode(struct slice value, struct fsm_hot *ret, struct err *err) {
 enum {
     HEADER_FIXED = 1 + 4 + 4 * 4 + 6 * 8 + 6 * 8,
     HEADER_SEED = 1,
+    HEADER_TRACED = 2,
     SINK_INGRESS_BYTES = 17,
     SINK_PARTITION_BYTES = 29
 };
@@ -310,7 +311,7 @@ void inv_header_encode(const struct inv_header *h, struct arena *a, struct slice
     *p++ = (uint8_t)h->status;
     *p++ = h->target_type;
     *p++ = h->protocol;
-    *p++ = h->has_random_seed ? HEADER_SEED : 0;
+    *p++ = (uint8_t)((h->has_random_seed ? HEADER_SEED : 0) | (h->traced ? HEADER_TRACED : 0));
     put_u32le(p, h->journal_length);
     put_u32le(p + 4, h->command_count);
     put_u32le(p + 8, h->event_count);
@@ -387,6 +388,7 @@ int inv_header_decode(struct slice value, struct arena *a, struct inv_header *re
         .target_type = p[2],
         .protocol = p[3],
         .has_random_seed = (p[4] & HEADER_SEED) != 0,
+        .traced = (p[4] & HEADER_TRACED) != 0,
         .journal_length = get_u32le(p + 5),
         .command_count = get_u32le(p + 9),
         .event_count = get_u32le(p + 13),

@@ -131,9 +131,9 @@ struct inv_sink { /* who waits for the result */
 
 struct inv_header {
     enum inv_status status;
-    uint8_t target_type; /* enum target_type */
-    uint8_t protocol;    /* 0: no deployment pinned yet */
-    bool has_random_seed;
+    uint8_t target_type;          /* enum target_type */
+    uint8_t protocol;             /* 0: no deployment pinned yet */
+    bool has_random_seed, traced; /* traced: the body has a trace context */
     uint32_t journal_length, command_count, event_count;
     uint32_t output_index; /* entry index of the last Output command; 0: none */
     uint64_t created_ms, modified_ms, inboxed_ms, scheduled_ms, running_ms, completed_ms; /* 0: never */

@@ -27,6 +27,9 @@ struct node_id worker_self(const struct worker *w) {
 struct invoker *worker_invoker(const struct worker *w) {
     return w->params.invoker;
 }
+struct tracer *worker_tracer(const struct worker *w) {
+    return w->params.tracer;
+}
 struct schema *worker_schema(const struct worker *w) {
     return w->schema;
 }

@@ -67,6 +67,7 @@ struct worker_params {
     unsigned n_stores;
     const struct partition_table *partitions; /* borrowed for the call */
     struct invoker *invoker;                  /* borrowed; closed after the worker */
+    struct tracer *tracer;                    /* borrowed, outlives the worker; NULL: tracing is off */
     struct exec *pool;                        /* checksums and snapshots; borrowed, outlives the worker; NULL: none */
     /* NULL: a node alone. Else calls and outbox rows go to leaders on other nodes, and the worker serves
      * SERVICE_PARTITION_MANAGER and SERVICE_PARTITION_LEADER; it is freed after worker_close(). */
@@ -140,6 +141,7 @@ int worker_snapshot_create(struct worker *w, uint32_t partition, lsn_t min_lsn, 
 /* The schema as this node knows it; borrowed until the loop turns (schema_ref() to keep it). Never NULL. */
 struct schema *worker_schema(const struct worker *w);
 struct invoker *worker_invoker(const struct worker *w);
+struct tracer *worker_tracer(const struct worker *w); /* NULL: tracing is off */
 /* Partitions of the cluster, 0 .. worker_partitions() - 1; those that do not run here have role PARTITION_STOPPED, and
  * what is known of their leader. */
 struct partition_info; /* worker/partition.h */

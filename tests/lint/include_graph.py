@@ -19,7 +19,8 @@ HTTP = PLUGIN | {"http"}
 META = STORAGE | NET | HTTP | {"meta"}
 LOG = META | {"log"}
 SNAPSHOT = META | {"snapshot"}
-INVOKER = LOG | {"invoker"}
+TRACING = LOOP | {"proto", "tracing"}
+INVOKER = LOG | {"tracing", "invoker"}
 WORKER = INVOKER | SNAPSHOT | {"worker"}
 
 # folder of server/ -> folders whose headers it may include (its own is in the set)
@@ -35,6 +36,7 @@ ALLOWED = {
     "meta": META,
     "log": LOG,
     "snapshot": SNAPSHOT,
+    "tracing": TRACING,
     "invoker": INVOKER,
     "worker": WORKER,
     "ingress": WORKER | {"ingress"},
@@ -50,7 +52,7 @@ ONLY_IN = [
     (r"event2/|event\.h", {"loop"}),
     (r"yaml\.h", {"config"}),
     (r"nghttp2/|http_parser\.h", {"http"}),
-    (r"curl/", {"snapshot"}),
+    (r"curl/", {"snapshot", "tracing"}),
     (r"dlfcn\.h", {"plugin"}),
     (r"jansson\.h", {"plugin", "meta", "snapshot", "control", "admin", "query", "ingress"}),
     (r"openssl/(?!ssl\.h)", {"invoker"}),
