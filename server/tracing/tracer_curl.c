@@ -62,6 +62,7 @@ static void http_free(void *self) {
     if (h->curl)
         curl_easy_cleanup(h->curl);
     curl_slist_free_all(h->headers);
+    curl_global_cleanup(); /* counted by libcurl: other users have their own */
     free(h);
 }
 
@@ -93,12 +94,16 @@ int trace_http_new(const struct trace_http_params *p, struct trace_sender *ret, 
     struct trace_http *h = xnew(struct trace_http);
     int r = make_url(p->endpoint, h->url, sizeof h->url, err);
 
-    h->curl = r < 0 ? NULL : curl_easy_init();
-    if (r == 0 && !h->curl)
-        r = err_set(err, RS_ENOMEM, "out of memory");
+    if (r == 0 && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        r = err_set(err, RS_EIO, "libcurl does not start");
     if (r < 0) {
-        http_free(h);
+        free(h);
         return r;
+    }
+    h->curl = curl_easy_init();
+    if (!h->curl) {
+        http_free(h);
+        return err_set(err, RS_ENOMEM, "out of memory");
     }
     add_header(h, "content-type", "application/x-protobuf");
     add_header(h, "expect", "");
