@@ -162,6 +162,25 @@ static void a_call_within_the_partition_needs_no_second_record(void **state) {
     fixture_done(&f);
 }
 
+static void a_handler_that_runs_a_workflow_twice_is_refused_the_second_time(void **state) {
+    struct fixture f;
+    struct slice id, flow;
+
+    (void)state;
+    fixture_init(&f, 0, UINT64_MAX);
+    id = running(&f, "k", 1);
+    flow = fx_id(&f, "w", 3);
+    assert_int_equal(FX_EFFECTS(&f, id, fx_call(&f, SP_CALL, flow, TARGET_WORKFLOW_RUN, "w", 1, 2, 0)), 0);
+    assert_int_equal(FX_EFFECTS(&f, id, fx_call(&f, SP_CALL, flow, TARGET_WORKFLOW_RUN, "w", 3, 4, 0)), 0);
+    assert_string_equal(fx_actions(&f), "ack-command forward-notification forward-notification");
+    assert_int_equal(notification(&f, &f.a.items[2]).failure->code, 409);
+    CHECK(&f);
+    assert_int_equal(FX_EFFECTS(&f, flow, fx_output(&f, "answer"), fx_end()), 0);
+    assert_string_equal(fx_actions(&f), "ack-command forward-notification"); /* the first only */
+    assert_int_equal(notification(&f, &f.a.items[1]).completion_id, 2);
+    fixture_done(&f);
+}
+
 struct rows {
     uint64_t seq[8], pk[8];
     uint16_t kind[8];
@@ -618,6 +637,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_service_has_no_state),
     cmocka_unit_test(who_is_called_is_in_the_trace_of_the_caller),
     cmocka_unit_test(a_call_within_the_partition_needs_no_second_record),
+    cmocka_unit_test(a_handler_that_runs_a_workflow_twice_is_refused_the_second_time),
     cmocka_unit_test(a_call_to_another_partition_goes_through_the_outbox),
     cmocka_unit_test(too_many_direct_messages_overflow_into_the_outbox_and_keep_their_order),
     cmocka_unit_test(a_delayed_send_is_scheduled),
