@@ -41,8 +41,8 @@ static int duplicate(struct apply *ap, struct inv *inv, const struct cmd_invoke 
     submitted(ap, m, inv, same);
     if (!sink_of(m->sink, &sink))
         return 0;
-    /* The very same request sent again is not a second run: it waits for the first like any other retry. A handler never
-     * asks again (messages between partitions are deduplicated): when it calls twice, these are two runs. */
+    /* The very same request sent again is not a second run: it waits for the first like any other retry. A handler
+     * never asks again (messages between partitions are deduplicated): when it calls twice, these are two runs. */
     if (inv->h.target_type == TARGET_WORKFLOW_RUN && !(same && sink.type == SINK_INGRESS))
         return inv_answer(ap, &inv->id, &sink, failure_result(ap, 409, "the workflow method was already invoked"),
                           false, 0);
