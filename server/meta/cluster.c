@@ -191,8 +191,10 @@ static int join_check(const struct join *j, const struct nodes_config *c, const 
     if (me && j->p.node_id && me->id.id != j->p.node_id)
         return err_set(err, RS_EPERM, "node %s has id N%u, its directory says N%u", j->p.node_name, me->id.id,
                        j->p.node_id);
-    if (!me && j->p.node_id)
+    if (!me && j->p.node_id && nodes_config_find(c, j->p.node_id))
         return err_set(err, RS_EPERM, "node %s (N%u) was removed from the cluster", j->p.node_name, j->p.node_id);
+    if (!me && j->p.node_id) /* what leaves stays as a tombstone: this copy is older than my joining */
+        return err_set(err, RS_ENOENT, "the metadata that is known here does not know N%u yet", j->p.node_id);
     return 0;
 }
 

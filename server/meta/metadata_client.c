@@ -240,7 +240,8 @@ static void on_poll(struct fabric_call *call, enum rpc_status status, struct nod
     (void)why;
     p->open = false;
     ok = status == RPC_OK && md_reply_decode(&m, body, &a, NULL) == 0 && m.code == MD_OK;
-    behind = ok && m.index < c->since; /* a member that is: look elsewhere the next time */
+    /* a member that is, or has nothing and answers without a wait: look elsewhere the next time */
+    behind = ok && (m.index < c->since || !m.index);
     for (size_t i = 0; ok && i < m.n_values; i++)
         publish_slice(c, &m.values[i]);
     if (ok && !behind)

@@ -126,10 +126,11 @@ static void on_batch(struct fabric_call *f, enum rpc_status s, struct node_id fr
         delivered(p, b->seqs[i], ok);
     batch_free(b);
     arena_done(&a);
-    if (ok)
-        p->shuffle.retry_ms = 0;
-    else
+    if (!ok) { /* not at once: calls to a dead node fail without a wait */
         retry_later(p);
+        return;
+    }
+    p->shuffle.retry_ms = 0;
     loop_hook_arm(worker_loop(p->w), &p->shuffle.hook);
 }
 

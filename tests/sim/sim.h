@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/sim/sim.h : the single-node system in one thread, driven by one seed.
+/* tests/sim/sim.h : what the two simulators share: everything in one thread, driven by one seed.
  *
- * world (sim.c): virtual time, what happens next, crashes, clients, checks. node (sim_node.c): the server's own modules
- * put together as node.c does, over a simulated disk, executors and network. service (sim_service.c): a deployment that
- * speaks the service protocol and misbehaves as the seed says. A crash forgets node, service connections and loop at
- * once: nothing is closed, memory is not given back. */
+ * world (sim_world.c): randomness, executors that take a while, violations. clients (sim_clients.c): operations on
+ * counters, and what they may see. service (sim_service.c): a deployment that speaks the service protocol and
+ * misbehaves as the seed says. sim.c and sim_node.c are a node alone; sim_cluster.c, sim_host.c, sim_check.c and
+ * sim_net.c are several nodes and the network between them. A crash forgets node, connections and loop at once: nothing
+ * is closed, memory is not given back. */
 #pragma once
-#include "http/fake_transport.h"
-#include "log/log.h"
-#include "log/log_server.h"
-#include "storage/sim_storage.h"
+#include "base/list.h"
+#include "http/headers.h"
+#include "loop/exec.h"
 #include "worker/worker.h"
 
 #define SIM_URI "tcp://service:9080"
-enum { SIM_PARTITIONS = 4, SIM_KEYS = 5 };
+#define SIM_WALL_NS 1700000000000000000u /* unix time when the virtual clock says 0 */
+enum { SIM_PARTITIONS = 4, SIM_KEYS = 5, SIM_OPS = 40 };
 
 struct rng {
     uint64_t s;
@@ -22,8 +23,28 @@ uint64_t rng_next(struct rng *r);
 uint64_t rng_below(struct rng *r, uint64_t n); /* 0 .. n-1 */
 bool rng_chance(struct rng *r, unsigned per_mille);
 
-/* Jobs that take a while: each starts after a drawn delay and is reported after another one; FIFO where the real one
- * has one thread. */
+struct faults { /* per mille, while faults are on */
+    unsigned cut, error, slow_job, cold, suspend, operate;
+};
+
+struct world { /* first member of each simulator's struct */
+    struct rng rng;
+    uint64_t seed;
+    bool trace, healed;
+    struct faults faults;
+    const uint64_t *clock; /* virtual time */
+    /* The worker that a client asks now; NULL: nobody can be asked. */
+    struct worker *(*worker)(struct world *w);
+    uint64_t patience_ns; /* after this a client asks somebody else; 0: never */
+    char violation[512];
+};
+static inline uint64_t world_now(const struct world *w) {
+    return *w->clock;
+}
+void violated(struct world *w, const char *fmt, ...) RS_PRINTF(2, 3); /* the first one is kept */
+void world_trace(const struct world *w, const char *fmt, ...) RS_PRINTF(2, 3);
+
+/* Jobs that take a while: each starts after a drawn delay; FIFO where the real one has one thread. */
 struct sim_exec {
     struct exec exec;
     struct world *world;
@@ -31,39 +52,53 @@ struct sim_exec {
     uint64_t due_ns;  /* of the first */
     bool fifo;
 };
-
-struct faults { /* per mille, while faults are on */
-    unsigned cut, error, slow_job, cold, suspend, operate;
-};
-
-struct world {
-    struct rng rng;
-    uint64_t seed;
-    bool trace, healed;
-    struct faults faults;
-    struct sim_disk *disk;
-    /* of the present incarnation */
-    struct fake_net *net;
-    struct sim_exec writers[4], pool;
-    struct sim_node *node;
-    unsigned crashes, cuts;
-    char violation[512];
-};
-void violated(struct world *w, const char *fmt, ...) RS_PRINTF(2, 3);
 struct exec *sim_exec_init(struct sim_exec *e, struct world *w, bool fifo);
+void sim_exec_run(struct sim_exec *x); /* one job, now */
 
-struct sim_node {
+/* ---- clients ---- */
+
+enum op_kind { OP_ADD, OP_SLOW, OP_CALL, OP_SEND, OP_STEPS, OP_FAIL, OP_GET, OP_KINDS };
+
+struct op {
+    struct worker_call call;
     struct world *world;
-    struct store *log_store, *meta_store, *data;
-    struct meta *meta;
-    struct log_server *log_server;
-    struct log_node *log_node;
-    struct invoker *invoker;
-    struct worker *worker;
-    struct node_id self;
-    bool registered; /* the schema is there: calls may be made */
-    bool provisioned;
+    struct worker *worker; /* who was asked, while waiting */
+    uint64_t asked_ns;
+    unsigned n, key;
+    enum op_kind kind;
+    struct invocation_id id;
+    bool started, waiting, done; /* done: a result was seen */
+    uint64_t value;
+    bool ask_again; /* once more with the same key, after the result */
+    bool paused;    /* an operator's pause was sent, and no resume of it has been answered */
 };
-struct sim_node *sim_node_start(struct world *w);
 
-void sim_service_start(struct world *w);
+struct clients {
+    struct world *world;
+    struct op ops[SIM_OPS + SIM_KEYS]; /* the last ones read the counters */
+    unsigned start_rate;               /* per mille and call of clients_drive() */
+};
+void clients_plan(struct clients *c, struct world *w); /* draws the operations */
+void clients_drive(struct clients *c);                 /* asks what is to be asked; cheap */
+/* clients_forget() - @worker is gone: what waits for it is asked again. NULL: all. */
+void clients_forget(struct clients *c, const struct worker *worker);
+void clients_operate(struct clients *c);    /* an operator pauses and resumes something that runs */
+void clients_resume_all(struct clients *c); /* a patient operator sends lost resumes again */
+bool clients_done(const struct clients *c); /* every operation has its result */
+void clients_unfinished(struct clients *c); /* says which operation has none */
+void clients_read(struct clients *c);       /* ask for the counters, when sends had time to arrive */
+bool clients_have_read(const struct clients *c);
+void clients_check(struct clients *c); /* the counters against what was acknowledged */
+
+/* ---- the schema and the service ---- */
+
+extern const struct schema_defaults sim_schema_defaults;
+/* sim_schema() - the schema with the service registered at SIM_URI; malloc'd. */
+char *sim_schema(void);
+
+struct sim_service { /* borrowed for ever */
+    struct world *world;
+    struct http_transport http;
+    struct loop *loop;
+};
+void sim_service_start(struct sim_service *s);

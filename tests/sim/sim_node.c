@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sim.h"
+#include "sim_single.h"
 
 #include "invoker/invoker.h"
 #include "meta/cluster.h"
@@ -7,27 +7,10 @@
 #include "meta/partition_table.h"
 #include "storage/store.h"
 
-static const char manifest[] =
-    "{\"protocolMode\":\"BIDI_STREAM\",\"minProtocolVersion\":5,\"maxProtocolVersion\":6,\"services\":["
-    "{\"name\":\"Counter\",\"ty\":\"VIRTUAL_OBJECT\",\"handlers\":[{\"name\":\"add\",\"ty\":\"EXCLUSIVE\"},{\"name\":"
-    "\"slow\",\"ty\":"
-    "\"EXCLUSIVE\"},{\"name\":\"get\",\"ty\":\"EXCLUSIVE\"}]},"
-    "{\"name\":\"Proxy\",\"ty\":\"SERVICE\",\"handlers\":[{\"name\":\"call\"},{\"name\":\"send\"},{\"name\":\"steps\"},"
-    "{\"name\":\"fail\"}]}]}";
-
-static const struct schema_defaults defaults = {
-    .journal_retention_ms = 3600000,
-    .idempotency_retention_ms = 86400000,
-    .workflow_retention_ms = 86400000,
-    .inactivity_timeout_ms = 300,
-    .abort_timeout_ms = 2000,
-    .retry = {.initial_ms = 20, .factor = 2, .max_ms = 500, .max_attempts = 0},
-};
-
 static void on_poisoned(void *arg, const struct err *why) {
     struct sim_node *n = arg;
 
-    violated(n->world, "a store was poisoned without a fault: %s", why->msg);
+    violated(&n->single->w, "a store was poisoned without a fault: %s", why->msg);
 }
 
 static void on_durable(void *arg) {
@@ -38,11 +21,11 @@ static void on_durable(void *arg) {
 }
 
 static struct store *open_store(struct sim_node *n, const char *name, unsigned writer, uint32_t durability) {
-    struct store_params p = {.loop = n->world->net->loop,
-                             .writer = sim_exec_init(&n->world->writers[writer], n->world, true),
-                             .pool = &n->world->pool.exec,
+    struct store_params p = {.loop = n->single->net->loop,
+                             .writer = sim_exec_init(&n->single->writers[writer], &n->single->w, true),
+                             .pool = &n->single->pool.exec,
                              .ops = &sim_storage_ops,
-                             .self = n->world->disk,
+                             .self = n->single->disk,
                              .caps = SIM_STORAGE_CAPS,
                              .dir = name,
                              .name = name,
@@ -58,7 +41,7 @@ static struct store *open_store(struct sim_node *n, const char *name, unsigned w
     struct err err = {0};
 
     if (store_open(&p, &s, &err) < 0)
-        violated(n->world, "cannot open store %s: %s", name, err.msg);
+        violated(&n->single->w, "cannot open store %s: %s", name, err.msg);
     return s;
 }
 
@@ -68,58 +51,42 @@ static void on_registered(void *arg, int status, uint32_t version, const struct 
     struct sim_node *n = arg;
 
     if (status < 0)
-        violated(n->world, "the schema was not written: %s", err ? err->msg : "");
+        violated(&n->single->w, "the schema was not written: %s", err ? err->msg : "");
     n->registered = true;
 }
 
 static void register_service(struct sim_node *n) {
-    struct schema *s;
-    struct schema_refusal why;
-    struct err err = {0};
-    json_t *root, *m = json_loads(manifest, 0, NULL);
-    struct schema_registration r = {.id = "dp_10000000000000000000001",
-                                    .uri = "http://service:9080/",
-                                    .created_at = "2026-11-22T00:00:00.000000000Z",
-                                    .http = DEPLOYMENT_HTTP2,
-                                    .sdk_version = "sim/1",
-                                    .manifest = m};
     uint32_t version;
     struct bytes *value;
     char *text;
 
     if (meta_get(n->meta, META_KEY_SCHEMA, &version, &value) == 0) {
-        json_decref(m);
         n->registered = true;
         return;
     }
-    ASSERT(schema_parse(SLICE_NULL, 0, &defaults, &s, &err) == 0);
-    ASSERT(schema_plan_register(s, &r, &root, &why, &err) == 0);
-    text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    text = sim_schema();
     meta_cas(n->meta, META_KEY_SCHEMA, 0, slice_str(text), 0, on_registered, n);
     free(text);
-    json_decref(root);
-    json_decref(m);
-    schema_unref(s);
 }
 
 /* ---- starting, as node.c does ---- */
 
 static void open_worker(struct sim_node *n) {
-    struct world *w = n->world;
-    struct invoker_params ip = {.loop = w->net->loop,
-                                .http = fake_transport(w->net),
+    struct single *s = n->single;
+    struct invoker_params ip = {.loop = s->net->loop,
+                                .http = fake_transport(s->net),
                                 .concurrency = 100,
                                 .message_limit_bytes = 1 << 20,
                                 .eager_state_limit_bytes = 1 << 20,
                                 .connect_timeout_ns = 1000000000};
     struct worker_params wp = {
-        .loop = w->net->loop,
+        .loop = s->net->loop,
         .meta = n->meta,
         .log_node = n->log_node,
         .self = n->self,
         .stores = &n->data,
         .n_stores = 1,
-        .schema_defaults = defaults,
+        .schema_defaults = sim_schema_defaults,
         .settings = {.version = "0.1.0", .cleanup_interval_ns = 3000000000, .trim_delay_ns = 500000000}};
     struct partition_table *table;
     struct bytes *value;
@@ -128,25 +95,25 @@ static void open_worker(struct sim_node *n) {
 
     if (meta_get(n->meta, META_KEY_PARTITIONS, &version, &value) < 0 ||
         partition_table_parse(bytes_slice(value), &table, &err) < 0) {
-        violated(w, "no partition table: %s", err.msg);
+        violated(&s->w, "no partition table: %s", err.msg);
         return;
     }
     wp.partitions = table;
     n->invoker = invoker_new(&ip);
     wp.invoker = n->invoker;
     if (worker_open(&wp, &n->worker, &err) < 0)
-        violated(w, "cannot open the worker: %s", err.msg);
+        violated(&s->w, "cannot open the worker: %s", err.msg);
     (void)partition_table_free(table);
     register_service(n);
 }
 
 static void serve(struct sim_node *n) {
     struct log_node_params lp = {
-        .loop = n->world->net->loop, .meta = n->meta, .server = n->log_server, .self = n->self};
+        .loop = n->single->net->loop, .meta = n->meta, .server = n->log_server, .self = n->self};
     struct err err = {0};
 
     if (log_node_open(&lp, &n->log_node, &err) < 0)
-        violated(n->world, "cannot open the log: %s", err.msg);
+        violated(&n->single->w, "cannot open the log: %s", err.msg);
     else
         open_worker(n);
 }
@@ -155,7 +122,7 @@ static void on_storage_state(void *arg, int status, uint32_t version, const stru
     struct sim_node *n = arg;
 
     if (status < 0)
-        violated(n->world, "cannot register the log-server: %s", err->msg);
+        violated(&n->single->w, "cannot register the log-server: %s", err->msg);
     else
         serve(n);
 }
@@ -168,18 +135,18 @@ static void on_log_marked(void *arg, int status, const struct err *err) {
 
 static void on_joined(void *arg, int status, const struct join_result *res, const struct err *err) {
     struct sim_node *n = arg;
-    struct log_server_params lp = {.loop = n->world->net->loop, .store = n->log_store, .pool = &n->world->pool.exec};
+    struct log_server_params lp = {.loop = n->single->net->loop, .store = n->log_store, .pool = &n->single->pool.exec};
     struct err e = {0};
 
     if (status < 0) {
-        violated(n->world, "cannot join: %s", err->msg);
+        violated(&n->single->w, "cannot join: %s", err->msg);
         return;
     }
     n->self = res->self;
     lp.node_id = n->self.id;
     lp.expect_marker = res->storage_state == STORAGE_READ_WRITE;
     if (log_server_open(&lp, &n->log_server, &e) < 0)
-        violated(n->world, "cannot open the log-server: %s", e.msg);
+        violated(&n->single->w, "cannot open the log-server: %s", e.msg);
     else if (res->storage_state == STORAGE_PROVISIONING)
         log_server_flush(n->log_server, on_log_marked, n);
     else
@@ -201,23 +168,23 @@ static void on_provisioned(void *arg, int status, bool newly, const struct err *
     struct sim_node *n = arg;
 
     if (status < 0)
-        violated(n->world, "cannot provision: %s", err->msg);
+        violated(&n->single->w, "cannot provision: %s", err->msg);
     else
         join(n);
 }
 
-struct sim_node *sim_node_start(struct world *w) {
+struct sim_node *sim_node_start(struct single *s) {
     struct sim_node *n = xnew(struct sim_node);
     struct provision_params p = {.cluster_name = "sim", .num_partitions = SIM_PARTITIONS, .log_replication = "1"};
     struct err err = {0};
 
-    n->world = w;
-    (void)sim_exec_init(&w->pool, w, false);
+    n->single = s;
+    (void)sim_exec_init(&s->pool, &s->w, false);
     n->log_store = open_store(n, "log", 0, RS_STORE_SYNC);
     n->meta_store = open_store(n, "meta", 1, RS_STORE_SYNC);
     n->data = open_store(n, "data-0", 2, RS_STORE_RELAXED);
-    if (meta_single_open(w->net->loop, n->meta_store, &n->meta, &err) < 0)
-        violated(w, "cannot open the metadata: %s", err.msg);
+    if (meta_single_open(s->net->loop, n->meta_store, &n->meta, &err) < 0)
+        violated(&s->w, "cannot open the metadata: %s", err.msg);
     else
         cluster_provision(n->meta, &p, on_provisioned, n); /* writes only what is missing */
     return n;

@@ -11,6 +11,7 @@
 #include "proto/service.h"
 
 struct conn {
+    const struct sim_service *service;
     struct world *w;
     rs_conn *rs;
     nghttp2_session *session;
@@ -116,8 +117,7 @@ static void counter_add(struct stream *s) {
 static void counter_slow(struct stream *s) {
     struct sp_sleep m = {.result_completion_id = 1};
 
-    m.wake_up_time_ms =
-        (1700000000000000000u + world_of(s)->net->now_ns) / 1000000 + 1 + rng_below(&world_of(s)->rng, 600);
+    m.wake_up_time_ms = (SIM_WALL_NS + world_now(world_of(s))) / 1000000 + 1 + rng_below(&world_of(s)->rng, 600);
     if (next_command(s))
         EMIT(s, SP_SLEEP, sleep, &m);
     if (!await(s, 1))
@@ -147,8 +147,7 @@ static void proxy_send(struct stream *s) {
                                 .invocation_id_notification_idx = 1};
 
     if (rng_chance(&world_of(s)->rng, 300))
-        m.invoke_time_ms =
-            (1700000000000000000u + world_of(s)->net->now_ns) / 1000000 + rng_below(&world_of(s)->rng, 400);
+        m.invoke_time_ms = (SIM_WALL_NS + world_now(world_of(s))) / 1000000 + rng_below(&world_of(s)->rng, 400);
     if (next_command(s))
         EMIT(s, SP_ONE_WAY_CALL, one_way_call, &m);
     finish(s, "0");
@@ -229,7 +228,7 @@ static void on_start(struct stream *s, struct slice payload, struct arena *a) {
     s->started = true;
     s->known = m.known_entries;
     if (world_of(s)->trace)
-        (void)printf("%9.3f ms  attempt %s %.*s known %u retry %u doomed %d\n", (double)world_of(s)->net->now_ns / 1e6,
+        (void)printf("%9.3f ms  attempt %s %.*s known %u retry %u doomed %d\n", (double)world_now(world_of(s)) / 1e6,
                      s->path, (int)m.debug_id.len, (const char *)m.debug_id.data, m.known_entries, m.retry_count,
                      s->doomed);
     for (size_t i = 0; i < m.n_state_map; i++)
@@ -367,7 +366,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 /* ---- the simulated socket ---- */
 
 static void flush(struct conn *c) {
-    const rs_transport_ops *ops = fake_transport(c->w->net).ops;
+    const rs_transport_ops *ops = c->service->http.ops;
     const uint8_t *p;
     ssize_t n;
 
@@ -385,7 +384,7 @@ static void flush(struct conn *c) {
 
 static void on_readable(void *arg, rs_conn *rs) {
     struct conn *c = arg;
-    const rs_transport_ops *ops = fake_transport(c->w->net).ops;
+    const rs_transport_ops *ops = c->service->http.ops;
     uint8_t in[4096];
     int64_t n;
 
@@ -417,11 +416,12 @@ static void accepted(void *arg, rs_conn *rs) {
                                           .readable = on_readable,
                                           .writable = on_writable,
                                           .closed = on_closed};
-    struct world *w = arg;
+    struct sim_service *service = arg;
     struct conn *c = xnew(struct conn);
     nghttp2_session_callbacks *cb;
 
-    c->w = w;
+    c->service = service;
+    c->w = service->world;
     c->rs = rs;
     (void)nghttp2_session_callbacks_new(&cb);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin);
@@ -432,13 +432,53 @@ static void accepted(void *arg, rs_conn *rs) {
     (void)nghttp2_session_server_new(&c->session, cb, c);
     nghttp2_session_callbacks_del(cb);
     (void)nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, NULL, 0);
-    (void)fake_transport(w->net).ops->attach(rs, (rs_loop *)w->net->loop, &events, c);
+    (void)service->http.ops->attach(rs, (rs_loop *)service->loop, &events, c);
     flush(c);
 }
 
-void sim_service_start(struct world *w) {
+void sim_service_start(struct sim_service *s) {
     rs_listener *l;
-    struct http_transport t = fake_transport(w->net);
 
-    ASSERT(t.ops->listen(t.self, (rs_loop *)w->net->loop, SIM_URI, NULL, accepted, w, &l, NULL) == 0);
+    ASSERT(s->http.ops->listen(s->http.self, (rs_loop *)s->loop, SIM_URI, NULL, accepted, s, &l, NULL) == 0);
+}
+
+/* ---- its registration ---- */
+
+static const char manifest[] =
+    "{\"protocolMode\":\"BIDI_STREAM\",\"minProtocolVersion\":5,\"maxProtocolVersion\":6,\"services\":["
+    "{\"name\":\"Counter\",\"ty\":\"VIRTUAL_OBJECT\",\"handlers\":[{\"name\":\"add\",\"ty\":\"EXCLUSIVE\"},{\"name\":"
+    "\"slow\",\"ty\":"
+    "\"EXCLUSIVE\"},{\"name\":\"get\",\"ty\":\"EXCLUSIVE\"}]},"
+    "{\"name\":\"Proxy\",\"ty\":\"SERVICE\",\"handlers\":[{\"name\":\"call\"},{\"name\":\"send\"},{\"name\":\"steps\"},"
+    "{\"name\":\"fail\"}]}]}";
+
+const struct schema_defaults sim_schema_defaults = {
+    .journal_retention_ms = 3600000,
+    .idempotency_retention_ms = 86400000,
+    .workflow_retention_ms = 86400000,
+    .inactivity_timeout_ms = 300,
+    .abort_timeout_ms = 2000,
+    .retry = {.initial_ms = 20, .factor = 2, .max_ms = 500, .max_attempts = 0},
+};
+
+char *sim_schema(void) {
+    struct schema *s;
+    struct schema_refusal why;
+    struct err err = {0};
+    json_t *root, *m = json_loads(manifest, 0, NULL);
+    struct schema_registration r = {.id = "dp_10000000000000000000001",
+                                    .uri = "http://service:9080/",
+                                    .created_at = "2026-11-22T00:00:00.000000000Z",
+                                    .http = DEPLOYMENT_HTTP2,
+                                    .sdk_version = "sim/1",
+                                    .manifest = m};
+    char *text;
+
+    ASSERT(schema_parse(SLICE_NULL, 0, &sim_schema_defaults, &s, &err) == 0);
+    ASSERT(schema_plan_register(s, &r, &root, &why, &err) == 0);
+    text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(root);
+    json_decref(m);
+    schema_unref(s);
+    return text;
 }
