@@ -148,6 +148,7 @@ struct join {
     uint64_t instance;
     uint32_t seen_generation; /* of my name, when first seen; a later one is another process */
     bool seen;
+    bool fresh; /* the local copy holds whatever an earlier process with this directory had sent before it was killed */
     struct timer timer;
     cluster_join_fn done;
     void *arg;
@@ -230,6 +231,8 @@ static int join_new_entry(struct join *j, struct nodes_config *c, struct node_en
 static int join_old_entry(struct join *j, struct node_entry *me, struct err *err) {
     if (j->instance && me->instance == j->instance)
         return 1; /* an attempt whose outcome was unknown did succeed */
+    if (!j->fresh)
+        return err_set(err, RS_EAGAIN, "the local copy of the nodes configuration may be old");
     if (j->seen && me->id.generation > j->seen_generation)
         return err_set(err, RS_EPERM, "another process with the name %s joined the cluster at the same time",
                        j->p.node_name);
@@ -287,9 +290,29 @@ static void join_retry(void *arg) {
     join_start(arg);
 }
 
+static void join_finish(struct join *j, int status, const struct err *err) {
+    list_remove(&j->cleanup.link);
+    j->done(j->arg, status, status == 0 ? &j->res : NULL, err);
+    join_free(j);
+}
+
+static void join_refreshed(void *arg, int status, uint32_t version, const struct err *err) {
+    struct join *j = arg;
+
+    j->fresh = status == RS_EEXIST;
+    if (j->fresh || (status == RS_ETIMEDOUT && (!j->deadline_ns || loop_now_ns(j->meta->loop) < j->deadline_ns)))
+        join_start(j); /* unknown: it asks again */
+    else
+        join_finish(j, status, err);
+}
+
 static void join_written(void *arg, int status, uint32_t version, const struct err *err) {
     struct join *j = arg;
 
+    if (status == RS_EAGAIN) { /* a write that never matches, for the current value that the refusal brings along */
+        meta_cas(j->meta, META_KEY_NODES, META_VERSION_NEVER, SLICE_NULL, j->deadline_ns, join_refreshed, j);
+        return;
+    }
     if (status == RS_ENOENT && (!j->deadline_ns || loop_now_ns(j->meta->loop) < j->deadline_ns)) {
         j->wait_ns = j->wait_ns ? j->wait_ns * 2 : NOT_PROVISIONED_RETRY_NS;
         if (j->wait_ns > NOT_PROVISIONED_RETRY_MAX_NS)
@@ -297,9 +320,7 @@ static void join_written(void *arg, int status, uint32_t version, const struct e
         timer_set(j->meta->loop, &j->timer, j->wait_ns);
         return;
     }
-    list_remove(&j->cleanup.link);
-    j->done(j->arg, status, status == 0 ? &j->res : NULL, err);
-    join_free(j);
+    join_finish(j, status, err);
 }
 
 static void join_start(struct join *j) {

@@ -35,9 +35,13 @@ typedef void (*meta_cas_fn)(void *arg, int status, uint32_t version, const struc
 int meta_get(const struct meta *m, const char *key, uint32_t *ret_version, struct bytes **ret) RS_WARN_UNUSED;
 uint32_t meta_version(const struct meta *m, const char *key); /* 0: not known */
 
+#define META_VERSION_NEVER (UINT32_MAX - 1) /* no value gets this far */
+
 /* meta_cas() - write @value with version @expected + 1 if the stored version is @expected (0: the key does not exist).
  * @value is copied, at most LIMIT_METADATA_VALUE_BYTES. @deadline_ns is monotonic, 0 waits for ever. @done runs once,
- * when the value is durable and meta_get() shows it. All writes of one loop turn share one commit. */
+ * when the value is durable and meta_get() shows it; after RS_EEXIST meta_get() shows what is stored, at least as new
+ * as at the time of the call, so a write with @expected META_VERSION_NEVER is a read of the current value. All writes
+ * of one loop turn share one commit. */
 void meta_cas(struct meta *m, const char *key, uint32_t expected, struct slice value, uint64_t deadline_ns,
               meta_cas_fn done, void *arg);
 

@@ -400,6 +400,29 @@ static void a_cluster_is_provisioned_once_and_nodes_join_it(void **state) {
     rig_free(g);
 }
 
+static void of_two_processes_with_one_name_one_joins(void **state) {
+    struct rig *g = rig_new();
+    struct provision_params pp = {.cluster_name = "c", .num_partitions = 3};
+    struct join_params jp = {.cluster_name = "c", .node_name = "n1", .address = "a", .roles = ROLE_ALL};
+    struct joined j = {0}, k = {0};
+    int newly = 0;
+
+    cluster_provision(g->meta, &pp, on_provisioned, &newly);
+    settle(g);
+    cluster_join(g->meta, &jp, 0, on_joined, &j);
+    settle(g);
+    assert_true(j.calls == 1 && j.status == 0);
+    cluster_join(g->meta, &jp, 0, on_joined, &j);
+    cluster_join(g->meta, &jp, 0, on_joined, &k);
+    for (unsigned i = 0; i < 10; i++) {
+        settle(g);
+        g->now += 1000000000;
+    }
+    assert_true(j.calls == 2 && k.calls == 1);
+    assert_true((j.status == 0 && k.status == RS_EPERM) || (k.status == 0 && j.status == RS_EPERM));
+    rig_free(g);
+}
+
 static void what_waits_is_dropped_with_the_handle(void **state) {
     struct rig *g = rig_new();
     struct provision_params pp = {.cluster_name = "c", .num_partitions = 3},
@@ -526,6 +549,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(watches_see_what_is_there_and_every_change_of_their_prefix),
     cmocka_unit_test(a_row_on_disk_has_these_bytes),
     cmocka_unit_test(a_cluster_is_provisioned_once_and_nodes_join_it),
+    cmocka_unit_test(of_two_processes_with_one_name_one_joins),
     cmocka_unit_test(what_waits_is_dropped_with_the_handle),
     cmocka_unit_test(epochs_only_rise_and_other_fields_stay),
     cmocka_unit_test(a_directory_knows_whose_it_is),
