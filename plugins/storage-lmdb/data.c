@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* storage-lmdb: batches, writes, views, reads.
  *
- * A batch is a list of encoded operations, applied in order inside one write transaction whose commit is synced. Reads
- * point into the map: nothing is copied, a pin costs nothing. */
+ * A batch is a list of encoded operations, applied in order inside one write transaction. A synced write syncs its pages
+ * and then the meta page that makes them the store's state; a relaxed one leaves the meta page to the next sync, so a
+ * crash may take it back, and nothing before it: LMDB writes to no page of the last two states. Reads point into the
+ * map: nothing is copied, a pin costs nothing. */
 #include "lmdb_store.h"
 #include <stdlib.h>
 
@@ -239,12 +241,11 @@ int lm_write(rs_store *s, rs_batch *b, uint32_t flags, rs_error *err) {
     MDB_txn *txn;
     int rc, r;
 
-    (void)flags; /* always synced */
     if (s->poison != 0)
         return lm_poisoned(s, err);
     if (b->len == 0)
         return 0;
-    rc = mdb_txn_begin(s->env, NULL, 0, &txn);
+    rc = mdb_txn_begin(s->env, NULL, flags & RS_WRITE_SYNC ? 0 : MDB_NOMETASYNC, &txn);
     if (rc == 0) {
         r = quota_check(s, txn, b, err);
         if (r < 0) {
@@ -271,8 +272,18 @@ int lm_write(rs_store *s, rs_batch *b, uint32_t flags, rs_error *err) {
     return lm_poisoned(s, err);
 }
 
+/* For good: what the failed sync was to cover may be gone. */
 int lm_sync(rs_store *s, rs_error *err) {
-    return s->poison != 0 ? lm_poisoned(s, err) : 0; /* every write was synced */
+    int rc;
+
+    if (s->poison != 0)
+        return lm_poisoned(s, err);
+    rc = mdb_env_sync(s->env, 1);
+    if (rc == 0)
+        return 0;
+    s->poison = lm_error(rc, "sync", 0, err);
+    (void)snprintf(s->poison_msg, sizeof(s->poison_msg), "sync: %s", mdb_strerror(rc));
+    return lm_poisoned(s, err);
 }
 
 /* ---- views ---- */

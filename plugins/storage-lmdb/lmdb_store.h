@@ -2,8 +2,7 @@
 /* plugins/storage-lmdb/lmdb_store.h : shared by the files of this plugin, included by nobody else.
  *
  * One store is one LMDB environment (data.mdb, lock.mdb) in the store's directory; one table is one named database.
- * Views are read transactions with MDB_NOTLS, kept for reuse when freed. Every write is one write transaction and
- * synced. */
+ * Views are read transactions with MDB_NOTLS, kept for reuse when freed. Every write is one write transaction. */
 #pragma once
 #include <lmdb.h>
 #include <pthread.h>
