@@ -431,6 +431,8 @@ static int open_worker(struct node *n, struct err *err) {
         .message_limit_bytes = c->invoker.message_size_limit,
         .eager_state_limit_bytes = c->invoker.eager_state_limit,
         .connect_timeout_ns = c->invoker.connect_timeout_ns,
+        .protocol_v7 = c->experimental.protocol_v7,
+        .scopes = c->experimental.scopes,
         .identity = n->identity,
         .tracer = n->tracer};
     struct worker_params wp = {.loop = n->loop,
@@ -489,6 +491,7 @@ static int open_apis(struct node *n, struct err *err) {
                                 .tracer = n->tracer,
                                 .concurrent_limit = limit_of(c->ingress.concurrent_limit),
                                 .request_size_limit = c->ingress.request_size_limit,
+                                .scopes = c->experimental.scopes,
                                 .http2_max_streams = (unsigned)c->ingress.http2_max_streams};
     struct admin_params ap = {.loop = n->loop,
                               .meta = n->meta,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* storage-lmdb: batches, writes, views, reads.
  *
- * A batch is a list of encoded operations, applied in order inside one write transaction. A synced write syncs its pages
- * and then the meta page that makes them the store's state; a relaxed one leaves the meta page to the next sync, so a
- * crash may take it back, and nothing before it: LMDB writes to no page of the last two states. Reads point into the
- * map: nothing is copied, a pin costs nothing. */
+ * A batch is a list of encoded operations, applied in order inside one write transaction. A synced write syncs its
+ * pages and then the meta page that makes them the store's state; a relaxed one leaves the meta page to the next sync,
+ * so a crash may take it back, and nothing before it: LMDB writes to no page of the last two states. Reads point into
+ * the map: nothing is copied, a pin costs nothing. */
 #include "lmdb_store.h"
 #include <stdlib.h>
 

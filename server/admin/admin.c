@@ -3,6 +3,8 @@
  * act on. */
 #include "admin/admin_internal.h"
 #include "base/text.h"
+#include "meta/meta.h"
+#include "meta/nodes_config.h"
 #include "worker/partition.h"
 
 #include <stdio.h>
@@ -32,10 +34,29 @@ static void health(const struct admin_request *r) {
     admin_empty(r->req, 200);
 }
 
+/* The members of the metadata group, as far as this node knows; NULL: not known. */
+static json_t *metadata_members(const struct meta *m) {
+    _cleanup_(nodes_config_freep) struct nodes_config *c = NULL;
+    _cleanup_(bytes_freep) struct bytes *value = NULL;
+    json_t *members = NULL;
+
+    if (meta_get(m, META_KEY_NODES, NULL, &value) < 0 || nodes_config_parse(bytes_slice(value), &c, NULL) < 0)
+        return NULL;
+    for (size_t i = 0; i < c->n_nodes; i++) {
+        if (c->nodes[i].tombstone || c->nodes[i].metadata_state != METADATA_MEMBER)
+            continue;
+        members = members ? members : json_array();
+        (void)json_array_append_new(members, json_integer(c->nodes[i].id.id));
+    }
+    return members;
+}
+
 static void cluster_health(const struct admin_request *r) {
+    json_t *members = metadata_members(r->admin->params.meta);
+
     admin_json(r->req, 200, NULL,
-               json_pack("{s:s, s:{s:[i]}}", "cluster_name", r->admin->params.cluster_name, "metadata_cluster_health",
-                         "members", 1));
+               json_pack("{s:s, s:o}", "cluster_name", r->admin->params.cluster_name, "metadata_cluster_health",
+                         members ? json_pack("{s:o}", "members", members) : json_null()));
 }
 
 static void absent_list(const struct admin_request *r, const char *name, const char *what) {

@@ -113,6 +113,10 @@ struct config {
         struct cfg_pairs headers;
     } tracing;
 
+    struct {
+        bool protocol_v7, scopes;
+    } experimental;
+
     struct config_retry_default retry; /* default-retry-policy */
     uint64_t max_retry_attempts;       /* CFG_UNLIMITED */
     uint64_t journal_retention_ns, idempotency_retention_ns, workflow_retention_ns;

@@ -241,7 +241,7 @@ static void harmless_surprises_are_warnings(void **state) {
         {"rocksdb-total-memory-size: 1GiB\nworker: {storage: {rocksdb-disable-wal: true}}\n", NULL, NULL,
          "rocksdb-total-memory-size and others: rocksdb-* keys have no effect here"},
         {"tracing-filter: info\n", NULL, NULL, "tracing-filter has no effect here"},
-        {"experimental-enable-vqueues: true\n", NULL, NULL, "experimental-enable-vqueues has no effect here"},
+        {"experimental-enable-kafka-scope: true\n", NULL, NULL, "experimental-enable-kafka-scope has no effect here"},
         {"worker: {shuffle: {batch: 1}}\n", NULL, NULL, "worker.shuffle.batch has no effect here"},
         {"bootstrap-num-partitions: 3\n", NULL, NULL,
          "bootstrap-num-partitions is the old name of default-num-partitions"},

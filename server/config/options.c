@@ -399,11 +399,17 @@ const struct option options[] = {
      .doc = "bytes of one group commit"},
     NO_EFFECT("log-server.incoming-network-queue-length", OPT_INT, "of the log-server"),
 
+    SECTION("Experimental"),
+    {"experimental-enable-protocol-v7", OPT_BOOL, F(experimental.protocol_v7), "false",
+     .doc = "new invocations speak version 7 of the service protocol with deployments that can"},
+    {"experimental-enable-vqueues", OPT_BOOL, F(experimental.scopes), "false",
+     .doc = "calls of services and workflows in a scope, each a space of ids of its own; no limit keys, no rules"},
+
     SECTION("Without effect here"),
     NO_EFFECT("default-thread-stack-size", OPT_SIZE, "of the other server's runtime"),
     NO_EFFECT("storage-high-priority-bg-threads", OPT_INT, "of the other server's runtime"),
     NO_EFFECT("storage-low-priority-bg-threads", OPT_INT, "of the other server's runtime"),
     NO_EFFECT("metadata-migration-mode", OPT_BOOL, "there is one metadata store"),
-    NO_EFFECT("experimental-enable-*", OPT_BOOL, "feature flags of version 1.7"),
+    NO_EFFECT("experimental-enable-*", OPT_BOOL, "other feature flags of version 1.7"),
 };
 const size_t n_options = ARRAY_SIZE(options);

@@ -197,6 +197,7 @@ static void derive_id(struct ingress *i, const struct schema_handler *h, const s
                           .service = p->service,
                           .key = p->has_key ? p->key : SLICE_NULL,
                           .handler = p->handler,
+                          .scope = p->scope,
                           .idem_key = idem};
     uint8_t random[ID_RANDOM_BYTES];
 
@@ -237,6 +238,14 @@ static const struct schema_handler *check_target(struct ingress *i, struct http_
         ingress_error(req, 400, "bad header idempotency-key");
         return NULL;
     }
+    if (p->scope.data && !i->params.scopes) {
+        ingress_error(req, 400, "scopes need the experimental feature vqueues, which is not enabled");
+        return NULL;
+    }
+    if (p->scope.data && s->type == SERVICE_OBJECT) {
+        ingress_error(req, 400, "virtual object '" SLICE_FMT "' cannot be called in a scope", SLICE_ARG(p->service));
+        return NULL;
+    }
     if (!is_method(req, "GET", "POST")) {
         ingress_error(req, 405, "method not allowed");
         return NULL;
@@ -267,7 +276,7 @@ static void handle_invoke(struct ingress *i, struct http_request *req, const str
         return;
     if (http_header_get(req->headers, req->n_headers, "x-restate-limit-key").len ||
         query_get(req, "limit-key", &i->arena).len) {
-        ingress_error(req, 400, "a limit key needs a scope");
+        ingress_error(req, 400, p->scope.data ? "limit keys are not supported" : "a limit key needs a scope");
         return;
     }
     if (!forward_headers(i, req, path_and_query(i, req, path), &cmd))
@@ -276,7 +285,8 @@ static void handle_invoke(struct ingress *i, struct http_request *req, const str
     if (!idem.data && h->target_type != TARGET_WORKFLOW_RUN)
         idem = hidden_key(i);
     derive_id(i, h, p, idem, &id);
-    target = (struct cmd_target){.type = (uint32_t)h->target_type, .service = p->service, .handler = p->handler};
+    target = (struct cmd_target){
+        .type = (uint32_t)h->target_type, .service = p->service, .handler = p->handler, .scope = p->scope};
     if (p->has_key)
         target.key = p->key;
     cmd.id = invocation_id_slice(&id);
@@ -318,20 +328,22 @@ static struct slice run_handler(struct ingress *i, struct slice service) {
     return SLICE_NULL;
 }
 
-static void id_of_workflow(struct slice service, struct slice key, struct invocation_id *ret) {
-    struct id_target t = {.type = TARGET_WORKFLOW_RUN, .service = service, .key = key, .handler = SLICE_LIT("run")};
+static void id_of_workflow(struct slice scope, struct slice service, struct slice key, struct invocation_id *ret) {
+    struct id_target t = {
+        .type = TARGET_WORKFLOW_RUN, .service = service, .key = key, .handler = SLICE_LIT("run"), .scope = scope};
     uint8_t unused[ID_RANDOM_BYTES] = {0};
 
     (void)invocation_id_derive(&t, 0, unused, ret);
 }
 
 /* Keyed or not is all that the id depends on, so the service need not be known. */
-static void id_of_idempotent(struct slice service, struct slice key, struct slice handler, struct slice idem,
-                             struct invocation_id *ret) {
+static void id_of_idempotent(struct slice scope, struct slice service, struct slice key, struct slice handler,
+                             struct slice idem, struct invocation_id *ret) {
     struct id_target t = {.type = key.data ? TARGET_OBJECT_SHARED : TARGET_SERVICE,
                           .service = service,
                           .key = key,
                           .handler = handler,
+                          .scope = scope,
                           .idem_key = idem};
     uint8_t unused[ID_RANDOM_BYTES] = {0};
 
@@ -350,26 +362,31 @@ struct body_target {
 };
 
 static bool parse_target_body(struct ingress *i, struct http_request *req, struct body_target *ret) {
-    struct slice body = bytes_slice(req->body), kind;
+    struct slice body = bytes_slice(req->body), kind, scope;
     json_error_t je;
     json_t *o = json_loadb((const char *)body.data, body.len, 0, &je);
     struct err err = {0};
     bool ok = true;
 
     kind = json_slice(o, "target");
+    scope = json_slice(o, "scope");
     if (!json_is_object(o)) {
         ingress_error(req, 400, "cannot read body: %s", o ? "not a JSON object" : je.text);
+        ok = false;
+    } else if (scope.data && !id_is_scope(scope)) {
+        ingress_error(req, 400, "bad scope '" SLICE_FMT "'", SLICE_ARG(scope));
         ok = false;
     } else if (slice_eq_str(kind, "workflow") && json_slice(o, "workflowName").data &&
                json_slice(o, "workflowKey").data) {
         ret->service = arena_copy(&i->arena, json_slice(o, "workflowName"));
-        id_of_workflow(ret->service, json_slice(o, "workflowKey"), &ret->id);
+        id_of_workflow(scope, ret->service, json_slice(o, "workflowKey"), &ret->id);
         ret->handler = run_handler(i, ret->service);
     } else if (slice_eq_str(kind, "idempotentInvocation") && json_slice(o, "service").data &&
                json_slice(o, "handler").data && json_slice(o, "idempotencyKey").len) {
         ret->service = arena_copy(&i->arena, json_slice(o, "service"));
         ret->handler = arena_copy(&i->arena, json_slice(o, "handler"));
-        id_of_idempotent(ret->service, json_slice(o, "key"), ret->handler, json_slice(o, "idempotencyKey"), &ret->id);
+        id_of_idempotent(scope, ret->service, json_slice(o, "key"), ret->handler, json_slice(o, "idempotencyKey"),
+                         &ret->id);
     } else if (slice_eq_str(kind, "invocation") && json_slice(o, "invocationId").data) {
         struct slice text = json_slice(o, "invocationId");
 
@@ -427,11 +444,11 @@ static void handle_by_path(struct ingress *i, struct http_request *req, const st
         return;
     case INGRESS_ATTACH_WORKFLOW:
     case INGRESS_OUTPUT_WORKFLOW:
-        id_of_workflow(p->service, p->key, &id);
+        id_of_workflow(SLICE_NULL, p->service, p->key, &id);
         handle_attach(i, req, p->verb == INGRESS_ATTACH_WORKFLOW, &id, p->service, run_handler(i, p->service));
         return;
     default:
-        id_of_idempotent(p->service, p->has_key ? p->key : SLICE_NULL, p->handler, p->idempotency_key, &id);
+        id_of_idempotent(SLICE_NULL, p->service, p->has_key ? p->key : SLICE_NULL, p->handler, p->idempotency_key, &id);
         handle_attach(i, req, p->verb == INGRESS_ATTACH_KEY, &id, p->service, p->handler);
     }
 }
@@ -515,9 +532,6 @@ static void dispatch(struct ingress *i, struct http_request *req, const struct i
         return;
     case INGRESS_HEALTH:
         handle_health(i, req);
-        return;
-    case INGRESS_SCOPED:
-        ingress_error(req, 400, "scopes need the experimental feature vqueues, which is not enabled");
         return;
     default:
         handle_by_path(i, req, p);

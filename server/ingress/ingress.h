@@ -16,6 +16,7 @@ struct ingress_params {
     struct tracer *tracer;     /* NULL: tracing is off, trace contexts of requests are headers like others */
     unsigned concurrent_limit; /* 0: unlimited; 429 beyond */
     size_t request_size_limit; /* bytes; 413 beyond */
+    bool scopes;               /* calls may be in a scope; false: 400 */
     unsigned http2_max_streams;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ingress/path.h"
 #include "base/text.h"
+#include "proto/ids.h"
 #include "proto/pb.h"
 
 enum { MAX_SEGMENTS = 8 };
@@ -36,7 +37,8 @@ static size_t count_slashes(struct slice path) {
     return n;
 }
 
-static enum ingress_path_fault decode_key(struct slice raw, struct arena *a, struct slice *ret, struct err *err) {
+static enum ingress_path_fault decode(const char *what, struct slice raw, struct arena *a, struct slice *ret,
+                                      struct err *err) {
     struct buf b = {0};
     bool ok;
 
@@ -47,7 +49,7 @@ static enum ingress_path_fault decode_key(struct slice raw, struct arena *a, str
     buf_done(&b);
     if (ok)
         return PATH_OK;
-    (void)err_set(err, RS_EINVAL, "the key '" SLICE_FMT "' is not percent-encoded UTF-8", SLICE_ARG(raw));
+    (void)err_set(err, RS_EINVAL, "the %s '" SLICE_FMT "' is not percent-encoded UTF-8", what, SLICE_ARG(raw));
     return PATH_BAD_KEY;
 }
 
@@ -72,7 +74,7 @@ static enum ingress_path_fault parse_target(const struct split *p, size_t *i, in
 
         if (*i >= p->n)
             return PATH_BAD_SERVICE;
-        f = decode_key(p->s[(*i)++], a, &ret->key, err);
+        f = decode("key", p->s[(*i)++], a, &ret->key, err);
         if (f)
             return f;
     }
@@ -122,30 +124,55 @@ static enum ingress_path_fault parse_workflow(const struct split *p, struct aren
         return PATH_BAD;
     ret->service = p->s[2];
     ret->has_key = true;
-    f = decode_key(p->s[3], a, &ret->key, err);
+    f = decode("key", p->s[3], a, &ret->key, err);
     return f ? f : attach_or_output(p->s[4], INGRESS_ATTACH_WORKFLOW, INGRESS_OUTPUT_WORKFLOW, ret);
+}
+
+/* {call|send} target, from segment @i to the end */
+static enum ingress_path_fault parse_call(const struct split *p, size_t i, ingress_keyed_fn keyed, void *arg,
+                                          struct arena *a, struct ingress_path *ret, struct err *err) {
+    enum ingress_path_fault f;
+
+    ret->verb = slice_eq_str(p->s[i++], "call") ? INGRESS_CALL : INGRESS_SEND;
+    f = parse_target(p, &i, keyed, arg, a, ret, err);
+    return f ? f : i == p->n ? PATH_OK : PATH_BAD;
+}
+
+static bool is_call(const struct split *p, size_t i) {
+    return i < p->n && (slice_eq_str(p->s[i], "call") || slice_eq_str(p->s[i], "send"));
+}
+
+/* /restate/scope/{scope}/{call|send}/… */
+static enum ingress_path_fault parse_scoped(const struct split *p, ingress_keyed_fn keyed, void *arg, struct arena *a,
+                                            struct ingress_path *ret, struct err *err) {
+    enum ingress_path_fault f;
+
+    if (!is_call(p, 3))
+        return PATH_NOT_FOUND;
+    f = decode("scope", p->s[2], a, &ret->scope, err);
+    if (f)
+        return f;
+    if (!id_is_scope(ret->scope)) {
+        (void)err_set(err, RS_EINVAL, "bad scope '" SLICE_FMT "': 1 to 36 letters, digits, '_', '.' and '-'",
+                      SLICE_ARG(ret->scope));
+        return PATH_BAD;
+    }
+    return parse_call(p, 3, keyed, arg, a, ret, err);
 }
 
 static enum ingress_path_fault parse_restate(const struct split *p, ingress_keyed_fn keyed, void *arg, struct arena *a,
                                              struct ingress_path *ret, struct err *err) {
     struct slice verb = p->n > 1 ? p->s[1] : SLICE_NULL;
-    bool call = slice_eq_str(verb, "call"), attach = slice_eq_str(verb, "attach");
+    bool attach = slice_eq_str(verb, "attach");
 
     if (slice_eq_str(verb, "health") && p->n == 2) {
         ret->verb = INGRESS_HEALTH;
         return PATH_OK;
     }
-    if (call || slice_eq_str(verb, "send")) {
-        size_t i = 2;
-        enum ingress_path_fault f = parse_target(p, &i, keyed, arg, a, ret, err);
-
-        ret->verb = call ? INGRESS_CALL : INGRESS_SEND;
-        return f ? f : i == p->n ? PATH_OK : PATH_BAD;
-    }
-    if (slice_eq_str(verb, "scope")) {
-        ret->verb = INGRESS_SCOPED;
-        return PATH_OK;
-    }
+    if (is_call(p, 1))
+        return parse_call(p, 1, keyed, arg, a, ret, err);
+    if (slice_eq_str(verb, "scope"))
+        return parse_scoped(p, keyed, arg, a, ret, err);
     if (slice_eq_str(verb, "invocation"))
         return parse_invocation(p, keyed, arg, a, ret, err);
     if (slice_eq_str(verb, "workflow"))

@@ -20,12 +20,12 @@ enum ingress_verb {
     INGRESS_RESOLVE, /* id */
     INGRESS_REJECT,
     INGRESS_HEALTH,
-    INGRESS_SCOPED, /* any scoped form: not enabled */
 };
 
 struct ingress_path {
     enum ingress_verb verb;
     struct slice service, key, handler, idempotency_key, id; /* key is percent-decoded, in the arena */
+    struct slice scope;                                      /* the same; data NULL: none */
     bool has_key;
 };
 

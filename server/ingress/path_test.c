@@ -13,7 +13,7 @@ static void paths_name_what_the_table_says(void **state) {
         const char *path;
         enum ingress_path_fault fault;
         enum ingress_verb verb;
-        const char *service, *key, *handler, *idem, *id;
+        const char *service, *key, *handler, *idem, *id, *scope;
     } rows[] = {
         {"/", PATH_BAD, 0, 0, 0, 0, 0, 0},
         {"/Greeter", PATH_BAD, 0, 0, 0, 0, 0, 0},
@@ -33,7 +33,11 @@ static void paths_name_what_the_table_says(void **state) {
         {"/restate/call/Counter/k/add", PATH_OK, INGRESS_CALL, "Counter", "k", "add", 0, 0},
         {"/restate/send/Greeter/greet", PATH_OK, INGRESS_SEND, "Greeter", 0, "greet", 0, 0},
         {"/restate/call/Greeter/greet/send", PATH_BAD, 0, 0, 0, 0, 0, 0},
-        {"/restate/scope/s/call/Greeter/greet", PATH_OK, INGRESS_SCOPED, 0, 0, 0, 0, 0},
+        {"/restate/scope/s%2E1/call/Greeter/greet", PATH_OK, INGRESS_CALL, "Greeter", 0, "greet", 0, 0, "s.1"},
+        {"/restate/scope/s/send/Counter/k/add", PATH_OK, INGRESS_SEND, "Counter", "k", "add", 0, 0, "s"},
+        {"/restate/scope/s/attach/Greeter/greet", PATH_NOT_FOUND, 0, 0, 0, 0, 0, 0},
+        {"/restate/scope/a%20b/call/Greeter/greet", PATH_BAD, 0, 0, 0, 0, 0, 0},
+        {"/restate/scope/1234567890123456789012345678901234567/call/Greeter/greet", PATH_BAD, 0, 0, 0, 0, 0, 0},
         {"/restate/invocation/inv_1/attach", PATH_OK, INGRESS_ATTACH_ID, 0, 0, 0, 0, "inv_1"},
         {"/restate/invocation/inv_1/other", PATH_NOT_FOUND, 0, 0, 0, 0, 0, 0},
         {"/restate/invocation/inv_1", PATH_BAD, 0, 0, 0, 0, 0, 0},
@@ -67,6 +71,7 @@ static void paths_name_what_the_table_says(void **state) {
             assert_true(!rows[i].handler || slice_eq_str(p.handler, rows[i].handler));
             assert_true(!rows[i].idem || slice_eq_str(p.idempotency_key, rows[i].idem));
             assert_true(!rows[i].id || slice_eq_str(p.id, rows[i].id));
+            assert_true(rows[i].scope ? slice_eq_str(p.scope, rows[i].scope) : !p.scope.data);
         }
         arena_done(&a);
     }

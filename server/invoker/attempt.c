@@ -282,7 +282,7 @@ static const struct http_stream_events stream_events = {
 struct starting {
     struct invocation *in;
     struct attempt *a;
-    struct buf state, journal;
+    struct buf state, journal, scope;
     size_t state_left;
     bool partial_state, lazy;
     uint32_t entries, commands, read;
@@ -342,6 +342,7 @@ static int read_head(void *arg, const struct invoker_journal_head *h, bool *ret_
     buf_put_slice(&a->names, h->target->service);
     buf_put_slice(&a->names, h->target->handler);
     buf_put_slice(&a->names, h->target->key);
+    buf_put_slice(&st->scope, h->target->scope);
     a->service_len = h->target->service.len;
     a->handler_len = h->target->handler.len;
     a->target_type = (int)h->target->type;
@@ -410,6 +411,8 @@ static struct bytes *first_bytes(struct starting *st, const char *id_text) {
 
     if (m.key.len == 0)
         m.key = SLICE_NULL;
+    if (a->protocol >= 7 && st->scope.len)
+        m.scope = buf_slice(&st->scope);
     begin = sp_frame_begin(&out);
     sp_start_encode(&m, &out);
     buf_put_slice(&out, buf_slice(&st->state));
@@ -561,5 +564,6 @@ int attempt_start(struct invocation *in) {
     }
     buf_done(&st.state);
     buf_done(&st.journal);
+    buf_done(&st.scope);
     return r;
 }

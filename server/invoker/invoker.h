@@ -66,6 +66,7 @@ struct invoker_params {
     unsigned concurrency; /* attempts at once; others queue */
     size_t message_limit_bytes, eager_state_limit_bytes;
     bool protocol_v7;
+    bool scopes; /* calls may be in a scope */
     uint64_t connect_timeout_ns;
     const struct request_identity *identity; /* signs requests; borrowed until closed; NULL: they are not signed */
     struct tracer *tracer;                   /* is told of attempts; borrowed until closed; NULL: tracing is off */

@@ -64,7 +64,7 @@ static void pin(struct attempt *a) {
 /* ---- calls: resolve the callee ---- */
 
 struct callee {
-    struct slice service, handler, key, idempotency_key, scope;
+    struct slice service, handler, key, idempotency_key, scope, limit_key;
 };
 
 static void derive(struct attempt *a, const struct id_target *t, struct invocation_id *ret) {
@@ -74,6 +74,22 @@ static void derive(struct attempt *a, const struct id_target *t, struct invocati
     (void)invocation_id_derive(t, loop_wall_ns(a->inv->loop) / 1000000, random, ret);
 }
 
+static int check_scope(struct attempt *a, const struct callee *c, const struct service *s, struct attempt_failure *f) {
+    if (c->limit_key.len)
+        return fail(a, f, 400, "RT0024", c->scope.len ? "limit keys are not supported" : "a limit key needs a scope");
+    if (!c->scope.len)
+        return 0;
+    if (!a->inv->params.scopes)
+        return fail(a, f, 400, "RT0024", "scopes are not enabled on this server");
+    if (s->type == SERVICE_OBJECT)
+        return fail(a, f, 400, "RT0024", "virtual object " SLICE_FMT " cannot be called in a scope",
+                    SLICE_ARG(c->service));
+    if (!id_is_scope(c->scope))
+        return fail(a, f, 400, "RT0024", "bad scope '" SLICE_FMT "': 1 to 36 letters, digits, '_', '.' and '-'",
+                    SLICE_ARG(c->scope));
+    return 0;
+}
+
 static int resolve(struct attempt *a, const struct callee *c, struct cmd_call **ret, struct attempt_failure *f) {
     const struct service *s = schema_service(a->inv->schema, c->service);
     const struct schema_handler *h = s ? service_handler(s, c->handler) : NULL;
@@ -81,6 +97,7 @@ static int resolve(struct attempt *a, const struct callee *c, struct cmd_call **
     struct cmd_target *t;
     struct schema_retention keep;
     struct invocation_id id;
+    int r;
 
     if (!h)
         return fail(a, f, 404, "RT0018", "cannot call " SLICE_FMT "/" SLICE_FMT ": no such %s is registered",
@@ -90,18 +107,20 @@ static int resolve(struct attempt *a, const struct callee *c, struct cmd_call **
     if (c->idempotency_key.data && c->idempotency_key.len == 0)
         return fail(a, f, 400, "RT0017", "the idempotency key of a call to " SLICE_FMT " is empty",
                     SLICE_ARG(c->service));
-    if (c->scope.len)
-        return fail(a, f, 400, "RT0024", "scopes are not enabled on this server");
+    if ((r = check_scope(a, c, s, f)) < 0)
+        return r;
     call = arena_new(&a->inv->arena, struct cmd_call);
     t = arena_new(&a->inv->arena, struct cmd_target);
     *t = (struct cmd_target){.type = (uint32_t)h->target_type, .service = c->service, .handler = c->handler};
     if (s->type != SERVICE_PLAIN)
         t->key = c->key.data ? c->key : SLICE_LIT("");
+    t->scope = c->scope.len ? c->scope : SLICE_NULL;
     derive(a,
            &(struct id_target){.type = t->type,
                                .service = t->service,
                                .key = t->key,
                                .handler = t->handler,
+                               .scope = t->scope,
                                .idem_key = c->idempotency_key},
            &id);
     keep = schema_retention(h, c->idempotency_key.len > 0);
@@ -129,6 +148,7 @@ static int resolve_attach(struct attempt *a, const struct sp_attach_invocation *
                &(struct id_target){.type = TARGET_WORKFLOW_RUN,
                                    .service = m->workflow->workflow_name,
                                    .key = m->workflow->workflow_key,
+                                   .scope = m->workflow->scope,
                                    .handler = SLICE_LIT("run")},
                &id);
     } else if (m->idempotent) {
@@ -137,6 +157,7 @@ static int resolve_attach(struct attempt *a, const struct sp_attach_invocation *
                                    .service = m->idempotent->service_name,
                                    .key = m->idempotent->service_key,
                                    .handler = m->idempotent->handler_name,
+                                   .scope = m->idempotent->scope,
                                    .idem_key = m->idempotent->idempotency_key},
                &id);
     } else {
@@ -191,14 +212,18 @@ static int resolve_command(struct attempt *a, uint16_t type, struct slice payloa
 
         if (sp_call_decode(&m, payload, ar, &e) < 0)
             return malformed(a, f, type, &e);
-        return resolve(a, &(struct callee){m.service_name, m.handler_name, m.key, m.idempotency_key, m.scope}, ret, f);
+        return resolve(a,
+                       &(struct callee){m.service_name, m.handler_name, m.key, m.idempotency_key, m.scope, m.limit_key},
+                       ret, f);
     }
     case SP_ONE_WAY_CALL: {
         struct sp_one_way_call m;
 
         if (sp_one_way_call_decode(&m, payload, ar, &e) < 0)
             return malformed(a, f, type, &e);
-        return resolve(a, &(struct callee){m.service_name, m.handler_name, m.key, m.idempotency_key, m.scope}, ret, f);
+        return resolve(a,
+                       &(struct callee){m.service_name, m.handler_name, m.key, m.idempotency_key, m.scope, m.limit_key},
+                       ret, f);
     }
     case SP_ATTACH_INVOCATION:
     case SP_GET_INVOCATION_OUTPUT: {

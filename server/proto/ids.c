@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/ids.h"
 
+#include <ctype.h>
+
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/util.h"
@@ -167,6 +169,13 @@ static uint64_t bucket_key(struct slice service, unsigned bucket) {
     memcpy(p + service.len, tail, sizeof tail - 1);
     put_u64le(p + len - 8, bucket);
     return hash64(slice_of(p, len));
+}
+
+bool id_is_scope(struct slice s) {
+    for (size_t i = 0; i < s.len; i++)
+        if (!isalnum(s.data[i]) && !memchr("_.-", s.data[i], 3))
+            return false;
+    return s.len > 0 && s.len <= 36;
 }
 
 uint64_t id_partition_key(const struct id_target *t, unsigned bucket) {

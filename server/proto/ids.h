@@ -45,9 +45,11 @@ struct id_target {
     struct slice service;  /* */
     struct slice key;      /* objects and workflows */
     struct slice handler;  /* */
-    struct slice scope;    /* data NULL: none */
+    struct slice scope;    /* data NULL: none; else id_is_scope() */
     struct slice idem_key; /* idempotency key; data NULL: none. Callers refuse an empty one */
 };
+bool id_is_scope(struct slice s); /* 1 to 36 letters, digits, '_', '.' and '-' */
+
 #define ID_RANDOM_BYTES 12 /* 10 for a ULID, 2 for a bucket */
 #define ID_BUCKETS 512
 

@@ -12,6 +12,8 @@ const lazy = { RESTATE_WORKER__INVOKER__DISABLE_EAGER_STATE: "true" };
 const three = { RESTATE_DEFAULT_NUM_PARTITIONS: "4" };
 
 // The letters are those that a test names its suites with.
+const protocol7 = { RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7: "true" };
+
 export const suites = {
   default: { letter: "D", nodes: 1, env: {} },
   threeNodes: { letter: "3", nodes: 3, env: three },
@@ -23,6 +25,8 @@ export const suites = {
   lazyState: { letter: "L", nodes: 1, env: lazy },
   lazyStateAlwaysSuspending: { letter: "LA", nodes: 1, env: { ...lazy, ...suspending } },
   persistedTimers: { letter: "T", nodes: 1, env: { RESTATE_WORKER__NUM_TIMERS_IN_MEMORY_LIMIT: "1" } },
+  protocol7: { letter: "D", nodes: 1, env: protocol7 },
+  protocol7AlwaysSuspending: { letter: "A", nodes: 1, env: { ...protocol7, ...suspending } },
 };
 
 // Ours from the build; the official one from OFFICIAL_SERVER, a path that `./dev conformance` sets.
