@@ -69,8 +69,9 @@ struct op {
     struct invocation_id id;
     bool started, waiting, done; /* done: a result was seen */
     uint64_t value;
-    bool ask_again; /* once more with the same key, after the result */
-    bool paused;    /* an operator's pause was sent, and no resume of it has been answered */
+    bool ask_again;       /* once more with the same key, after the result */
+    unsigned pauses_open; /* an operator's, not answered */
+    bool paused;          /* a pause was sent, and no resume that came surely after it has been answered */
 };
 
 struct clients {
@@ -83,7 +84,7 @@ void clients_drive(struct clients *c);                 /* asks what is to be ask
 /* clients_forget() - @worker is gone: what waits for it is asked again. NULL: all. */
 void clients_forget(struct clients *c, const struct worker *worker);
 void clients_operate(struct clients *c);    /* an operator pauses and resumes something that runs */
-void clients_resume_all(struct clients *c); /* a patient operator sends lost resumes again */
+void clients_resume_all(struct clients *c); /* a patient operator resumes what may be paused still */
 bool clients_done(const struct clients *c); /* every operation has its result */
 void clients_unfinished(struct clients *c); /* says which operation has none */
 void clients_read(struct clients *c);       /* ask for the counters, when sends had time to arrive */

@@ -139,52 +139,62 @@ bool clients_have_read(const struct clients *c) {
     return true;
 }
 
-/* ---- an operator who does not wait for answers: pause and resume of what runs, one right behind the other ---- */
+/* ---- an operator who does not wait for answers: pause and resume of what runs, one right behind the other ----
+ *
+ * Of two orders under way at the same time either may take effect first, and one that was never answered (its node
+ * ended) may still take effect later. So a resume counts only if it was given after every pause had been answered. */
 
 struct order { /* of the operator */
     struct worker_call call;
     struct op *op;
     bool resume;
+    bool counts; /* a resume: no pause was open when it was given */
 };
 
 static void on_order(struct worker_call *call, const struct worker_reply *r) {
     struct order *o = CONTAINER_OF(call, struct order, call);
+    bool known = r->code != WORKER_SHUTDOWN && r->code != WORKER_LOST_LEADERSHIP && r->code != WORKER_FAILED;
 
-    if (o->resume && r->code != WORKER_SHUTDOWN && r->code != WORKER_LOST_LEADERSHIP && r->code != WORKER_FAILED)
+    world_trace(o->op->world, "operator: %s of op %u is answered with code %d", o->resume ? "resume" : "pause",
+                o->op->n, r->code);
+    if (known && !o->resume)
+        o->op->pauses_open--;
+    if (known && o->counts)
         o->op->paused = false;
     free(o);
 }
 
-static void resume(struct worker *worker, struct op *op) {
+static void order(struct worker *worker, struct op *op, bool resume) {
     struct order *o = xnew(struct order);
 
-    *o = (struct order){.call.done = on_order, .op = op, .resume = true};
-    worker_call_resume(worker, &o->call, &op->id, SLICE_NULL);
+    *o = (struct order){.call.done = on_order, .op = op, .resume = resume, .counts = resume && !op->pauses_open};
+    op->pauses_open += !resume;
+    op->paused = op->paused || !resume;
+    if (resume)
+        worker_call_resume(worker, &o->call, &op->id, SLICE_NULL);
+    else
+        worker_call_pause(worker, &o->call, &op->id);
 }
 
 void clients_operate(struct clients *c) {
     struct world *w = c->world;
     struct worker *worker = w->worker(w);
     struct op *op = &c->ops[rng_below(&w->rng, SIM_OPS)];
-    struct order *pause;
 
     if (!op->waiting || !worker)
         return;
     world_trace(w, "operator pauses and resumes op %u", op->n);
-    op->paused = true;
-    pause = xnew(struct order);
-    *pause = (struct order){.call.done = on_order, .op = op};
-    worker_call_pause(worker, &pause->call, &op->id);
-    resume(worker, op);
+    order(worker, op, false);
+    order(worker, op, true);
 }
 
-/* A crash may have swallowed a resume whose pause was stored: a patient operator sends it again. */
+/* A crash may have swallowed a resume, or a pause was stored after it: a patient operator sends it again. */
 void clients_resume_all(struct clients *c) {
     struct worker *worker = c->world->worker(c->world);
 
     for (unsigned i = 0; worker && i < SIM_OPS; i++)
         if (c->ops[i].paused && !c->ops[i].done)
-            resume(worker, &c->ops[i]);
+            order(worker, &c->ops[i], true);
 }
 
 /* ---- what is planned, and what came of it ---- */

@@ -293,11 +293,14 @@ static bool chains_short(struct cluster *c) {
 }
 
 static void check_healed(struct cluster *c) {
-    (void)run_until(c, operations_done, c->now_ns + HEAL_LIMIT / 2);
-    clients_resume_all(&c->clients);
-    if (!run_until(c, operations_done, c->now_ns + HEAL_LIMIT)) {
-        clients_unfinished(&c->clients);
-        return;
+    uint64_t limit = c->now_ns + HEAL_LIMIT;
+
+    while (!run_until(c, operations_done, c->now_ns + HEAL_LIMIT / 4)) {
+        if (c->w.violation[0] || c->now_ns >= limit) {
+            clients_unfinished(&c->clients);
+            return;
+        }
+        clients_resume_all(&c->clients);
     }
     (void)run_until(c, NULL, c->now_ns + 5 * S); /* sends and delayed sends arrive */
     clients_read(&c->clients);
