@@ -73,6 +73,8 @@ static void ask_put(struct metadata_server *s, struct fabric_request *r, const s
     struct bytes *b;
     enum md_code code;
     struct raft_status st;
+    const struct kv_value *v;
+    char key[META_KEY_MAX];
     int e;
 
     raft_status(s->raft, &st);
@@ -85,11 +87,13 @@ static void ask_put(struct metadata_server *s, struct fabric_request *r, const s
         reply_code(s, r, code, "not a metadata key");
         return;
     }
-    if (code == MD_MISMATCH && st.settled && st.applied == st.commit && st.commit == st.last_index) {
-        char key[META_KEY_MAX];
-
-        (void)snprintf(key, sizeof key, SLICE_FMT, SLICE_ARG(m->put->key));
-        reply_value(s, r, code, kv_find(&s->kv, key));
+    (void)snprintf(key, sizeof key, SLICE_FMT, SLICE_ARG(m->put->key));
+    v = kv_find(&s->kv, key);
+    /* Refused at once only where it can never succeed: versions rise. One that expects a newer version than is stored
+     * here shows that somebody else may lead by now; its answer is found by proposing it. */
+    if (code == MD_MISMATCH && v && v->version >= m->put->version && st.settled && st.applied == st.commit &&
+        st.commit == st.last_index) {
+        reply_value(s, r, code, v);
         return;
     }
     md_put_encode(m->put, &data);
