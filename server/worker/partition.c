@@ -201,6 +201,8 @@ static int apply_one(struct partition *p, lsn_t lsn, struct bytes *record) {
         return r;
     }
     partition_merge(p);
+    if (p->w->params.applied)
+        p->w->params.applied(p->w->params.arg, p->id, lsn, &view);
     return 0;
 }
 

@@ -27,6 +27,7 @@ struct loop;
 struct meta;
 struct partition;
 struct partition_table;
+struct record_view;
 struct repository;
 struct snapshot_info;
 struct store;
@@ -84,6 +85,9 @@ struct worker_params {
     void (*ready)(void *arg, bool all_ready);
     void (*writable)(void *arg); /* worker_writable() became true again */
     void (*changed)(void *arg);  /* (may be NULL) the role of a partition changed; told once per turn */
+    /* (may be NULL) a replica here applied @record as LSN @lsn. Told of every record in order, before its actions run;
+     * after a restart again of those whose writes were lost. For the simulator's checks. */
+    void (*applied)(void *arg, uint32_t partition, lsn_t lsn, const struct record_view *record);
     void *arg;
 };
 /* worker_open() - blocking: opens the tables of the partitions that run here. Those that shall lead at once claim their

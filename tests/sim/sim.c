@@ -140,9 +140,10 @@ static void heal(struct single *s, struct clients *c) {
         clients_check(c);
 }
 
-static bool run_seed(uint64_t seed, bool trace, unsigned *crashes) {
+static bool run_seed(uint64_t seed, bool trace, struct seen *seen, unsigned *crashes) {
     struct single s = {
-        .w = {.rng = {seed * 0x9e3779b97f4a7c15u + 1}, .seed = seed, .trace = trace, .worker = worker_of}};
+        .w = {
+            .rng = {seed * 0x9e3779b97f4a7c15u + 1}, .seed = seed, .trace = trace, .seen = seen, .worker = worker_of}};
     struct clients *c = xnew(struct clients);
     unsigned crash_rate, steps;
 
@@ -171,25 +172,30 @@ static bool run_seed(uint64_t seed, bool trace, unsigned *crashes) {
 int main(int argc, char **argv) {
     uint64_t from = 1, count = 1;
     unsigned failed = 0, crashes = 0;
-    bool trace = false, mutant = false;
+    bool trace = false, mutant = false, all = false;
+    struct seen *seen = seen_new();
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--trace") == 0)
             trace = true;
         else if (strcmp(argv[i], "--mutant") == 0)
             mutant = true; /* success is a violation found */
+        else if (strcmp(argv[i], "--all-commands") == 0)
+            all = true; /* every command must have been applied in one of the seeds */
         else if (i + 1 < argc && (strcmp(argv[i], "--seed") == 0 || strcmp(argv[i], "--from") == 0))
             from = strtoull(argv[++i], NULL, 10);
         else if (i + 1 < argc && strcmp(argv[i], "--count") == 0)
             count = strtoull(argv[++i], NULL, 10);
         else {
-            (void)fprintf(stderr, "usage: sim --seed S [--trace] | --from S --count N [--mutant]\n");
+            (void)fprintf(stderr, "usage: sim --seed S [--trace] | --from S --count N [--mutant] [--all-commands]\n");
             return 2;
         }
     }
     logging_set_level(trace ? RS_LOG_WARN : 0);
     for (uint64_t s = from; s < from + count && !(mutant && failed); s++)
-        failed += !run_seed(s, trace, &crashes);
+        failed += !run_seed(s, trace, seen, &crashes);
     (void)printf("%llu seeds, %u crashes, %u violations\n", (unsigned long long)count, crashes, failed);
+    if (all)
+        failed += !seen_everything(seen);
     return mutant ? !failed : failed != 0;
 }

@@ -27,12 +27,22 @@ struct faults { /* per mille, while faults are on */
     unsigned cut, error, slow_job, cold, suspend, operate;
 };
 
+/* What state machines applied, of all seeds and processes together (sim_seen.c). */
+enum { SEEN_KINDS = 128, SEEN_ENTRIES = 32 };
+struct seen {
+    uint64_t kinds[SEEN_KINDS], entries[SEEN_ENTRIES]; /* records; commands of SDKs, from SP_INPUT on */
+};
+struct seen *seen_new(void);
+void seen_record(struct seen *s, const struct record_view *r);
+bool seen_everything(const struct seen *s); /* prints what is missing */
+
 struct world { /* first member of each simulator's struct */
     struct rng rng;
     uint64_t seed;
     bool trace, healed;
     struct faults faults;
     const uint64_t *clock; /* virtual time */
+    struct seen *seen;
     /* The worker that a client asks now; NULL: nobody can be asked. */
     struct worker *(*worker)(struct world *w);
     uint64_t patience_ns; /* after this a client asks somebody else; 0: never */

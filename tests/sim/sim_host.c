@@ -12,13 +12,20 @@
 
 /* ---- the machine ---- */
 
-static uint64_t env_mono(void *arg) {
-    return ((struct host *)arg)->cluster->now_ns;
+enum { MILLION = 1000000 };
+
+static uint64_t scaled(uint64_t ns, int64_t by, int64_t of, int64_t more) {
+    return (uint64_t)(((__int128)ns * by + more) / of);
 }
-static uint64_t env_wall(void *arg) {
+
+/* Its clocks: the world's, drifting. */
+static uint64_t env_mono(void *arg) {
     const struct host *h = arg;
 
-    return SIM_WALL_NS + h->cluster->now_ns + (uint64_t)h->skew_ns;
+    return scaled(h->cluster->now_ns, MILLION + h->drift_ppm, MILLION, 0);
+}
+static uint64_t env_wall(void *arg) {
+    return SIM_WALL_NS + env_mono(arg) + (uint64_t)((struct host *)arg)->skew_ns;
 }
 static void env_random(void *arg, void *buf, size_t len) {
     for (size_t i = 0; i < len; i++)
@@ -29,15 +36,27 @@ void host_init(struct host *h, struct cluster *c, unsigned id) {
     *h = (struct host){.cluster = c, .id = id, .net = &c->net.hosts[id], .disk = sim_disk_new(rng_next(&c->w.rng))};
     h->env = (struct loop_env){env_mono, env_wall, env_random, h};
     h->skew_ns = (int64_t)rng_below(&c->w.rng, 400000000) - 200000000;
+    h->drift_ppm = (int64_t)rng_below(&c->w.rng, 4001) - 2000;
     (void)snprintf(h->name, sizeof h->name, "n%u", id);
     (void)snprintf(h->uri, sizeof h->uri, "tcp://n%u:5122", id);
     (void)snprintf(h->address, sizeof h->address, "http://n%u:5122/", id);
 }
 
+/* Never too early: its own clock shows at least that time then. */
+uint64_t host_next_ns(const struct host *h) {
+    uint64_t t = loop_next_ns(h->loop);
+
+    return t == UINT64_MAX ? t : scaled(t, MILLION, MILLION + h->drift_ppm, MILLION + h->drift_ppm - 1);
+}
+
 void host_crash(struct host *h, bool power) {
     struct cluster *c = h->cluster;
 
-    world_trace(&c->w, "%s %s", h->name, power ? "loses power" : h->failure[0] ? h->failure : "is killed");
+    world_trace(&c->w, "%s %s", h->name,
+                power           ? "loses power"
+                : h->failure[0] ? h->failure
+                : h->end_ns     ? "has ended"
+                                : "is killed");
     if (h->node && h->node->worker)
         clients_forget(&c->clients, h->node->worker);
     net_crash(h->net, power);
@@ -45,7 +64,7 @@ void host_crash(struct host *h, bool power) {
     sim_disk_crash(h->disk);
     h->loop = NULL;
     h->node = NULL;
-    h->paused_ns = 0;
+    h->paused_ns = h->end_ns = 0;
     h->failure[0] = '\0';
 }
 
@@ -59,7 +78,7 @@ bool host_serves(const struct host *h) {
     uint32_t version;
     struct bytes *value;
 
-    return h->loop && h->node->worker && h->paused_ns <= h->cluster->now_ns &&
+    return h->loop && !h->node->stopping && h->node->worker && h->paused_ns <= h->cluster->now_ns &&
            meta_get(h->node->meta, META_KEY_SCHEMA, &version, &value) == 0;
 }
 
@@ -78,12 +97,13 @@ static void on_durable(void *arg) {
 
 static struct store *open_store(struct sim_node *n, const char *name, unsigned writer, uint32_t durability) {
     struct host *h = n->host;
+    bool cached_read = rng_chance(&h->cluster->w.rng, 700); /* another engine: it cannot tell what is cached */
     struct store_params p = {.loop = h->loop,
-                             .writer = sim_exec_init(&h->writers[writer], &h->cluster->w, true),
-                             .pool = &h->pool.exec,
+                             .writer = sim_exec_init(&h->execs[writer], &h->cluster->w, true),
+                             .pool = &h->execs[EXEC_POOL].exec,
                              .ops = &sim_storage_ops,
                              .self = h->disk,
-                             .caps = SIM_STORAGE_CAPS,
+                             .caps = cached_read ? SIM_STORAGE_CAPS : 0,
                              .dir = name,
                              .name = name,
                              .durability = durability,
@@ -139,7 +159,10 @@ static void preempted(void *arg, struct node_id newer) {
 }
 
 static void lost(void *arg, struct node_id id) {
-    metadata_server_gone(((struct sim_node *)arg)->metadata_server, id.id);
+    struct sim_node *n = arg;
+
+    if (n->metadata_server)
+        metadata_server_gone(n->metadata_server, id.id);
 }
 
 static void gone(void *arg, struct node_id peer) {
@@ -182,6 +205,14 @@ static uint32_t member_ids(void *arg, uint32_t *ret, uint32_t max) {
     return metadata_client_members(((struct sim_node *)arg)->meta, ret, max);
 }
 
+static bool may_join(void *arg) {
+    const struct sim_node *n = arg;
+    const struct nodes_config *c = metadata_client_nodes(n->meta);
+    const struct node_entry *e = c ? nodes_config_find(c, n->self.id) : NULL;
+
+    return e && !e->tombstone && e->metadata_state != METADATA_STANDBY;
+}
+
 static int open_metadata(struct sim_node *n, struct err *err) {
     const struct cluster *c = n->host->cluster;
     const char *addresses[MAX_NODES];
@@ -203,6 +234,7 @@ static int open_metadata(struct sim_node *n, struct err *err) {
                                         .changed = metadata_changed,
                                         .address = member_address,
                                         .members = member_ids,
+                                        .may_join = may_join,
                                         .arg = n};
 
     for (unsigned i = 0; i < c->n; i++)
@@ -224,6 +256,14 @@ static void on_roles(void *arg) {
         control_news(n->control);
 }
 
+static void on_applied(void *arg, uint32_t partition, lsn_t lsn, const struct record_view *record) {
+    struct sim_node *n = arg;
+    struct cluster *c = n->host->cluster;
+
+    seen_record(c->w.seen, record);
+    check_record(c, n->host, partition, lsn, record);
+}
+
 static int open_worker(struct sim_node *n, struct err *err) {
     struct host *h = n->host;
     struct invoker_params ip = {.loop = h->loop,
@@ -238,15 +278,18 @@ static int open_worker(struct sim_node *n, struct err *err) {
                                .self = n->self,
                                .stores = &n->data,
                                .n_stores = 1,
-                               .pool = &h->pool.exec,
+                               .pool = &h->execs[EXEC_POOL].exec,
                                .fabric = n->fabric,
                                .wait_for_placement = true,
+                               /* no repository: what a replica lacks it gets from another one */
+                               .snapshots = {.exec = &h->execs[EXEC_SNAPSHOTS].exec, .tmp_dir = "/tmp"},
                                .schema_defaults = sim_schema_defaults,
                                .settings = {.version = "0.1.0",
                                             .cleanup_interval_ns = 3000000000,
                                             .trim_delay_ns = 500000000,
                                             .durability = h->cluster->early ? DURABILITY_NONE : DURABILITY_DEFAULT},
                                .changed = on_roles,
+                               .applied = on_applied,
                                .arg = n};
     struct partition_table *table;
     struct bytes *value;
@@ -280,10 +323,13 @@ static void open_control(struct sim_node *n) {
                                .lost = lost,
                                .arg = n,
                                .self = n->self,
-                               /* a new replica of a trimmed log would need a snapshot, which is not there yet */
-                               .replace_delay_ns = 3600000000000};
+                               .replace_delay_ns = n->host->cluster->replace_delay_ns};
+    struct cluster_ctrl_params cp = {
+        .loop = n->host->loop, .fabric = n->fabric, .meta = n->meta, .log_node = n->log_node, .worker = n->worker};
 
     n->control = control_open(&p);
+    cp.control = n->control;
+    n->cluster_ctrl = cluster_ctrl_open(&cp);
     log_node_set_alive(n->log_node, may_answer, n->control);
     cluster_set_worker_active(n->meta, n->self, on_worker_active, n);
 }
@@ -307,6 +353,8 @@ static void serve(struct sim_node *n) {
 /* ---- joining ---- */
 
 static void on_storage_state(void *arg, int status, uint32_t version, const struct err *err) {
+    if (((struct sim_node *)arg)->stopping)
+        return;
     if (status < 0)
         fail(arg, "cannot register the log-server", err);
     else
@@ -316,6 +364,8 @@ static void on_storage_state(void *arg, int status, uint32_t version, const stru
 static void on_log_marked(void *arg, int status, const struct err *err) {
     struct sim_node *n = arg;
 
+    if (n->stopping)
+        return;
     if (status < 0)
         fail(n, "cannot open the log", err);
     else
@@ -323,17 +373,22 @@ static void on_log_marked(void *arg, int status, const struct err *err) {
 }
 
 static void enter(struct sim_node *n) {
-    struct log_server_params lp = {.loop = n->host->loop, .store = n->log_store, .pool = &n->host->pool.exec};
+    struct log_server_params lp = {
+        .loop = n->host->loop, .store = n->log_store, .pool = &n->host->execs[EXEC_POOL].exec};
     struct err err = {0};
 
-    if (n->entered || !meta_version(n->meta, META_KEY_LOGS) || !meta_version(n->meta, META_KEY_PARTITIONS))
+    if (n->entered || n->stopping || !meta_version(n->meta, META_KEY_LOGS) ||
+        !meta_version(n->meta, META_KEY_PARTITIONS))
         return;
     n->entered = true;
     lp.node_id = n->self.id;
     lp.expect_marker = n->storage_state == STORAGE_READ_WRITE || n->storage_state == STORAGE_READ_ONLY;
-    if (log_server_open(&lp, &n->log_server, &err) < 0)
-        violated(&n->host->cluster->w, "%s: cannot open the log-server: %s", n->host->name, err.msg);
-    else if (n->storage_state == STORAGE_PROVISIONING)
+    if (log_server_open(&lp, &n->log_server, &err) < 0) {
+        if (n->host->lost_disk)
+            fail(n, "cannot open the log", &err);
+        else
+            violated(&n->host->cluster->w, "%s: cannot open the log-server: %s", n->host->name, err.msg);
+    } else if (n->storage_state == STORAGE_PROVISIONING)
         log_server_flush(n->log_server, on_log_marked, n);
     else
         serve(n);
@@ -348,6 +403,8 @@ static void on_joined(void *arg, int status, const struct join_result *res, cons
     struct sim_node *n = arg;
     struct host *h = n->host;
 
+    if (n->stopping)
+        return;
     if (status < 0) {
         fail(n, "cannot join the cluster", err);
         return;
@@ -384,6 +441,8 @@ static void join(struct sim_node *n) {
 }
 
 static void on_provisioned(void *arg, int status, bool newly, const struct err *err) {
+    if (((struct sim_node *)arg)->stopping)
+        return;
     if (status < 0)
         fail(arg, "cannot provision the cluster", err);
     else
@@ -394,6 +453,9 @@ static void provision(struct sim_node *n) {
     char copies[16];
     struct provision_params p = {
         .cluster_name = "sim", .num_partitions = CLUSTER_PARTITIONS, .log_replication = copies};
+
+    if (n->host->cluster->placed)
+        p.partition_replication = "{node: 3}";
 
     (void)snprintf(copies, sizeof copies, "{node: %u}", n->host->cluster->copies);
     cluster_provision(n->meta, &p, on_provisioned, n);
@@ -411,13 +473,14 @@ void host_boot(struct host *h) {
     n->host = h;
     net_boot(h->net, h->loop);
     sim_disk_cold(h->disk, w->healed ? 0 : w->faults.cold * 1000);
-    (void)sim_exec_init(&h->pool, w, false);
-    n->log_store = open_store(n, "log", 0, RS_STORE_SYNC);
-    n->meta_store = open_store(n, "meta", 1, RS_STORE_SYNC);
-    n->data = open_store(n, "data-0", 2, RS_STORE_RELAXED);
+    (void)sim_exec_init(&h->execs[EXEC_POOL], w, false);
+    (void)sim_exec_init(&h->execs[EXEC_SNAPSHOTS], w, false);
+    n->log_store = open_store(n, "log", EXEC_LOG, RS_STORE_SYNC);
+    n->meta_store = open_store(n, "meta", EXEC_META, RS_STORE_SYNC);
+    n->data = open_store(n, "data-0", EXEC_DATA, RS_STORE_RELAXED);
     if (open_fabric(n, &err) < 0 || open_metadata(n, &err) < 0)
         violated(w, "%s cannot start: %s", h->name, err.msg);
-    else if (h->id == 1 && !h->node_id)
+    else if (h->id == 1 && !h->node_id && !h->lost_disk) /* afterwards the operator switched auto-provision off */
         provision(n);
     else
         join(n);

@@ -71,6 +71,10 @@ static void register_service(struct sim_node *n) {
 
 /* ---- starting, as node.c does ---- */
 
+static void on_applied(void *arg, uint32_t partition, lsn_t lsn, const struct record_view *record) {
+    seen_record(((struct sim_node *)arg)->single->w.seen, record);
+}
+
 static void open_worker(struct sim_node *n) {
     struct single *s = n->single;
     struct invoker_params ip = {.loop = s->net->loop,
@@ -87,6 +91,8 @@ static void open_worker(struct sim_node *n) {
         .stores = &n->data,
         .n_stores = 1,
         .schema_defaults = sim_schema_defaults,
+        .applied = on_applied,
+        .arg = n,
         .settings = {.version = "0.1.0", .cleanup_interval_ns = 3000000000, .trim_delay_ns = 500000000}};
     struct partition_table *table;
     struct bytes *value;
