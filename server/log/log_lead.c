@@ -77,6 +77,7 @@ static struct sequencer *open_sequencer(struct log *l, const struct segment *s) 
  * flight behind that point is appended again, in the same order and so at the same LSNs. */
 static void own(struct log *l, const struct segment *s) {
     struct sequencer *old = l->seq;
+    struct log_node *n = l->node;
     struct err err;
 
     if (old && (s->base < l->base + sequencer_committed(old) - 1 || s->base > l->base + sequencer_next(old) - 1)) {
@@ -98,8 +99,8 @@ static void own(struct log *l, const struct segment *s) {
     l->base = s->base;
     l->loglet = s->params.loglet_id;
     l->wrote = true;
-    finish(l, 0, s->base, NULL);
-    improve_soon(l->node); /* the configuration may have changed on the way here */
+    finish(l, 0, s->base, NULL); /* @l may be closed by it */
+    improve_soon(n);             /* the configuration may have changed on the way here */
 }
 
 /* An open segment with my exact generation and epoch that this process has not written to: the answer to its CAS was
