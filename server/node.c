@@ -568,11 +568,22 @@ static void on_log_marked(void *arg, int status, const struct err *err) {
         cluster_set_storage_state(n->meta, n->self, STORAGE_PROVISIONING, STORAGE_READ_WRITE, on_storage_state, n);
 }
 
+/* A log-server that lost its records must not answer: whoever seals a segment would believe an empty one. */
+static bool log_server_may_run(const struct node *n) {
+    if (!(n->config->roles & CFG_ROLE_LOG_SERVER))
+        return false;
+    if (n->storage_state != STORAGE_DATA_LOSS && n->storage_state != STORAGE_DISABLED)
+        return true;
+    LOG_WARN("the log-server does not run in this storage state",
+             F_STR("storage_state", storage_state_str(n->storage_state)));
+    return false;
+}
+
 void node_joined(struct node *n) {
     struct log_server_params lp = {.loop = n->loop, .store = n->log_store.store, .pool = n->pool};
     struct err e = {0};
 
-    if (!(n->config->roles & CFG_ROLE_LOG_SERVER)) {
+    if (!log_server_may_run(n)) {
         serve(n);
         return;
     }

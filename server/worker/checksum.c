@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker/checksum.c : a hash over a partition's tables at one LSN, from the view of a barrier, on the pool. */
 #include "worker/partition_internal.h"
+#include "worker/snapshots.h"
 
 struct checksum {
     struct job job;
+    struct worker *w;
     struct partition *p;
     struct store_view *view;
     struct buf row;
@@ -46,20 +48,22 @@ static void run(struct job *j) {
     c->status = r;
 }
 
-static void ran(struct job *j) {
-    struct checksum *c = CONTAINER_OF(j, struct checksum, job);
+static void end(struct checksum *c) {
+    struct worker *w = c->w;
 
     c->view = store_view_free(c->view);
     buf_done(&c->row);
     c->done(c->arg, c->status, c->lsn, c->sum);
     free(c);
+    snapshots_done_one(w);
 }
 
-static void fail(void *arg) {
-    struct checksum *c = arg;
+static void ran(struct job *j) {
+    end(CONTAINER_OF(j, struct checksum, job));
+}
 
-    c->done(c->arg, c->status, 0, 0);
-    free(c);
+static void refused(void *arg) {
+    end(arg);
 }
 
 static void on_view(void *arg, int status, struct store_view *take_view, const struct err *err) {
@@ -68,19 +72,20 @@ static void on_view(void *arg, int status, struct store_view *take_view, const s
     c->status = status;
     c->view = take_view;
     if (status < 0)
-        fail(c);
+        end(c);
     else
-        exec_submit(c->p->w->params.pool, worker_loop(c->p->w), &c->job);
+        exec_submit(c->w->params.pool, worker_loop(c->w), &c->job);
 }
 
 void worker_checksum(struct worker *w, uint32_t partition, worker_checksum_fn done, void *arg) {
     struct partition *p = partition < w->n ? w->routes[partition].p : NULL;
     struct checksum *c = xnew(struct checksum);
 
-    *c = (struct checksum){.job = {.run = run, .done = ran}, .p = p, .done = done, .arg = arg};
+    w->snapshots.busy++; /* worker_drain() waits for it: it reads the partition's tables */
+    *c = (struct checksum){.job = {.run = run, .done = ran}, .w = w, .p = p, .done = done, .arg = arg};
     c->status = !p || p->role == PARTITION_STOPPED ? RS_ENOENT : w->params.pool ? 0 : RS_EUNSUPPORTED;
     if (c->status < 0)
-        loop_post(w->params.loop, fail, c);
+        loop_post(w->params.loop, refused, c);
     else
         store_barrier(p->store, on_view, c);
 }
