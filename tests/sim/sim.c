@@ -110,6 +110,7 @@ static void misbehave(struct single *s, struct clients *c, unsigned crash_rate) 
 static bool run_until(struct single *s, struct clients *c, bool (*done)(const struct clients *), uint64_t limit_ns) {
     for (unsigned i = 0; i < MAX_STEPS && !s->w.violation[0]; i++) {
         clients_drive(c);
+        clients_signal(c);
         if (done && done(c))
             return true;
         if (s->net->now_ns > limit_ns)
@@ -154,6 +155,7 @@ static bool run_seed(uint64_t seed, bool trace, struct seen *seen, unsigned *cra
     boot(&s, 1000000000);
     for (unsigned i = 0; i < steps && !s.w.violation[0]; i++) {
         clients_drive(c);
+        clients_signal(c);
         (void)step(&s);
         misbehave(&s, c, crash_rate);
         if ((i & 255) == 0)

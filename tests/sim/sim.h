@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/sim/sim.h : what the two simulators share: everything in one thread, driven by one seed.
  *
- * world (sim_world.c): randomness, executors that take a while, violations. clients (sim_clients.c): operations on
- * counters, and what they may see. service (sim_service.c): a deployment that speaks the service protocol and
- * misbehaves as the seed says. sim.c and sim_node.c are a node alone; sim_cluster.c, sim_host.c, sim_check.c and
- * sim_net.c are several nodes and the network between them. A crash forgets node, connections and loop at once: nothing
- * is closed, memory is not given back. */
+ * world (sim_world.c): randomness, executors that take a while, violations. clients (sim_clients.c): operations, most
+ * of them on counters, and what they may see. orders (sim_orders.c): what operators do to invocations. service
+ * (sim_service.c): a deployment that speaks the service protocol and misbehaves as the seed says. sim.c and sim_node.c
+ * are a node alone; sim_cluster.c, sim_host.c, sim_check.c and sim_net.c are several nodes and the network between
+ * them. A crash forgets node, connections and loop at once: nothing is closed, memory is not given back. */
 #pragma once
 #include "base/list.h"
 #include "http/headers.h"
@@ -14,7 +14,7 @@
 
 #define SIM_URI "tcp://service:9080"
 #define SIM_WALL_NS 1700000000000000000u /* unix time when the virtual clock says 0 */
-enum { SIM_PARTITIONS = 4, SIM_KEYS = 5, SIM_OPS = 40 };
+enum { SIM_PARTITIONS = 4, SIM_KEYS = 5, SIM_READS = SIM_KEYS + 1, SIM_OPS = 40 };
 
 struct rng {
     uint64_t s;
@@ -67,7 +67,23 @@ void sim_exec_run(struct sim_exec *x); /* one job, now */
 
 /* ---- clients ---- */
 
-enum op_kind { OP_ADD, OP_SLOW, OP_CALL, OP_SEND, OP_STEPS, OP_FAIL, OP_GET, OP_KINDS };
+enum op_kind {
+    OP_ADD,
+    OP_SLOW,
+    OP_CALL,
+    OP_SEND,
+    OP_STEPS,
+    OP_FAIL,
+    OP_AWAIT,  /* until the client, or an OP_WAKE, sends a signal */
+    OP_CANCEL, /* waits likewise, and is cancelled */
+    OP_KILL,
+    OP_WAKE,
+    OP_ATTACH, /* a call by idempotency key, attached to */
+    OP_NOTES,  /* everything that can be done with state */
+    OP_FLOW,   /* a workflow and its promise */
+    OP_GET,
+    OP_KINDS
+};
 
 struct op {
     struct worker_call call;
@@ -79,21 +95,34 @@ struct op {
     struct invocation_id id;
     bool started, waiting, done; /* done: a result was seen */
     uint64_t value;
-    bool ask_again;       /* once more with the same key, after the result */
+    bool ask_again;       /* once more, after the result: with the same key, or by attaching */
+    unsigned asked;       /* how often */
+    uint64_t ordered_ns;  /* when it was signalled, cancelled or killed last */
+    bool purged;          /* it may be forgotten: nobody may ask again */
     unsigned pauses_open; /* an operator's, not answered */
     bool paused;          /* a pause was sent, and no resume that came surely after it has been answered */
 };
 
+/* The counter of a key of its own is set by an operator who patches the state, one value after the other. What was not
+ * acknowledged may take effect any time later. */
+struct patches {
+    struct worker *asked;            /* who has one now; NULL: nobody */
+    unsigned last;                   /* value sent last */
+    uint64_t possible, acknowledged; /* bit v: the counter may be v in the end; patch v was acknowledged */
+};
+
 struct clients {
     struct world *world;
-    struct op ops[SIM_OPS + SIM_KEYS]; /* the last ones read the counters */
-    unsigned start_rate;               /* per mille and call of clients_drive() */
+    struct op ops[SIM_OPS + SIM_READS]; /* the last ones read the counters */
+    struct patches patches;
+    unsigned start_rate; /* per mille and call of clients_drive() */
 };
 void clients_plan(struct clients *c, struct world *w); /* draws the operations */
 void clients_drive(struct clients *c);                 /* asks what is to be asked; cheap */
 /* clients_forget() - @worker is gone: what waits for it is asked again. NULL: all. */
 void clients_forget(struct clients *c, const struct worker *worker);
-void clients_operate(struct clients *c);    /* an operator pauses and resumes something that runs */
+void clients_operate(struct clients *c); /* an operator (sim_orders.c) does something to an invocation or a partition */
+void clients_signal(struct clients *c);  /* signals, cancels and kills what waits for that; again and again */
 void clients_resume_all(struct clients *c); /* a patient operator resumes what may be paused still */
 bool clients_done(const struct clients *c); /* every operation has its result */
 void clients_unfinished(struct clients *c); /* says which operation has none */

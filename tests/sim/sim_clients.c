@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/sim/sim_clients.c : clients that call counters with idempotency keys and ask again until they have a result.
+/* tests/sim/sim_clients.c : clients that call with idempotency keys and ask again until they have a result.
  *
  * Checked: each operation gets one result at most, and after the faults end exactly one; the same key never gives two
  * results; every acknowledged addition is counted once, none lost, none doubled. */
@@ -7,7 +7,29 @@
 
 #include <stdio.h>
 
-static const char *const op_names[] = {"add", "slow", "call", "send", "steps", "fail", "get"};
+#include "proto/command.h"
+
+static const struct op_type {
+    const char *name, *service, *handler;
+    uint32_t type;   /* enum target_type */
+    uint64_t result; /* of those that always have the same; 0: another one */
+    bool fails;
+} types[] = {
+    [OP_ADD] = {"add", "Counter", "add", TARGET_OBJECT_EXCLUSIVE, 0, false},
+    [OP_SLOW] = {"slow", "Counter", "slow", TARGET_OBJECT_EXCLUSIVE, 0, false},
+    [OP_CALL] = {"call", "Proxy", "call", TARGET_SERVICE, 0, false},
+    [OP_SEND] = {"send", "Proxy", "send", TARGET_SERVICE, 0, false},
+    [OP_STEPS] = {"steps", "Proxy", "steps", TARGET_SERVICE, 21, false},
+    [OP_FAIL] = {"fail", "Proxy", "fail", TARGET_SERVICE, 0, true},
+    [OP_AWAIT] = {"await", "Proxy", "await", TARGET_SERVICE, 9, false},
+    [OP_CANCEL] = {"cancel", "Proxy", "await", TARGET_SERVICE, 0, true},
+    [OP_KILL] = {"kill", "Proxy", "await", TARGET_SERVICE, 0, true},
+    [OP_WAKE] = {"wake", "Proxy", "wake", TARGET_SERVICE, 0, false},
+    [OP_ATTACH] = {"attach", "Proxy", "attach", TARGET_SERVICE, 21, false},
+    [OP_NOTES] = {"notes", "Notes", "all", TARGET_OBJECT_EXCLUSIVE, 1, false},
+    [OP_FLOW] = {"flow", "Flow", "run", TARGET_WORKFLOW_RUN, 5, false},
+    [OP_GET] = {"get", "Counter", "get", TARGET_OBJECT_EXCLUSIVE, 0, false},
+};
 
 static void on_result(struct worker_call *c, const struct worker_reply *r) {
     struct op *op = CONTAINER_OF(c, struct op, call);
@@ -19,56 +41,85 @@ static void on_result(struct worker_call *c, const struct worker_reply *r) {
     if (r->code == WORKER_SHUTDOWN || r->code == WORKER_LOST_LEADERSHIP ||
         (r->code == WORKER_FAILED && w->patience_ns && !w->healed))
         return; /* asked again */
+    if (op->kind == OP_FLOW && f && (f->code == 404 || f->code == 409))
+        return; /* a workflow runs once: it is there, or it is not, and the next time the other question is asked */
     if (r->code != WORKER_OK || !r->result) {
-        violated(w, "operation %u (%s) was answered with code %d %s", op->n, op_names[op->kind], r->code,
+        violated(w, "operation %u (%s) was answered with code %d %s", op->n, types[op->kind].name, r->code,
                  r->message ? r->message : "");
         return;
     }
     for (size_t i = 0; !f && i < r->result->value.len; i++)
         value = value * 10 + (uint64_t)(r->result->value.data[i] - '0');
-    world_trace(w, "op %u %s key %u -> %s %llu", op->n, op_names[op->kind], op->key, f ? "failure" : "value",
+    world_trace(w, "op %u %s key %u -> %s %llu", op->n, types[op->kind].name, op->key, f ? "failure" : "value",
                 (unsigned long long)value);
-    if ((f != NULL) != (op->kind == OP_FAIL))
-        violated(w, "operation %u (%s): %s", op->n, op_names[op->kind],
+    if ((f != NULL) != types[op->kind].fails)
+        violated(w, "operation %u (%s): %s", op->n, types[op->kind].name,
                  f ? "an unexpected failure" : "a failure was expected");
     if (op->done && op->kind != OP_GET && op->value != value)
-        violated(w, "operation %u (%s): the same key gave %llu and then %llu", op->n, op_names[op->kind],
+        violated(w, "operation %u (%s): the same key gave %llu and then %llu", op->n, types[op->kind].name,
                  (unsigned long long)op->value, (unsigned long long)value);
+    if (types[op->kind].result && value != types[op->kind].result)
+        violated(w, "operation %u (%s) gave %llu instead of %llu", op->n, types[op->kind].name,
+                 (unsigned long long)value, (unsigned long long)types[op->kind].result);
     op->done = true;
     op->value = value;
 }
 
-static void ask(struct op *op, struct worker *worker) {
-    static const struct {
-        const char *service, *handler;
-        uint32_t type;
-    } targets[] = {
-        [OP_ADD] = {"Counter", "add", 2}, [OP_SLOW] = {"Counter", "slow", 2}, [OP_CALL] = {"Proxy", "call", 1},
-        [OP_SEND] = {"Proxy", "send", 1}, [OP_STEPS] = {"Proxy", "steps", 1}, [OP_FAIL] = {"Proxy", "fail", 1},
-        [OP_GET] = {"Counter", "get", 2}};
-    struct world *w = op->world;
+struct names { /* of what is called; the target points into it */
     char key[8], idem[24];
-    struct cmd_target target = {.type = targets[op->kind].type,
-                                .service = slice_str(targets[op->kind].service),
-                                .handler = slice_str(targets[op->kind].handler)};
-    struct id_target t = {.type = target.type, .service = target.service, .handler = target.handler};
-    struct cmd_invoke cmd = {.target = &target, .completion_retention_ms = 86400000, .journal_retention_ms = 3600000};
-    uint8_t random[ID_RANDOM_BYTES] = {0};
+    struct cmd_target target;
+};
 
-    (void)snprintf(key, sizeof key, "k%u", op->key);
-    (void)snprintf(idem, sizeof idem, "op-%u", op->n);
-    if (target.type == 2)
-        target.key = t.key = slice_str(key);
-    t.idem_key = cmd.idempotency_key = slice_str(idem);
+static void op_target(const struct op *op, struct names *n) {
+    const struct op_type *t = &types[op->kind];
+
+    n->target =
+        (struct cmd_target){.type = t->type, .service = slice_str(t->service), .handler = slice_str(t->handler)};
+    (void)snprintf(n->key, sizeof n->key, op->kind == OP_FLOW ? "w%u" : "k%u", op->kind == OP_FLOW ? op->n : op->key);
+    (void)snprintf(n->idem, sizeof n->idem, "op-%u", op->n);
+    if (t->type != TARGET_SERVICE)
+        n->target.key = slice_str(n->key);
+}
+
+static void op_id(struct op *op) {
+    uint8_t random[ID_RANDOM_BYTES] = {0};
+    struct id_target t;
+    struct names n;
+
+    op_target(op, &n);
+    t = (struct id_target){
+        .type = n.target.type, .service = n.target.service, .handler = n.target.handler, .key = n.target.key};
+    if (op->kind != OP_FLOW)
+        t.idem_key = slice_str(n.idem);
     (void)invocation_id_derive(&t, 0, random, &op->id);
+}
+
+static void ask(struct clients *c, struct op *op, struct worker *worker) {
+    struct cmd_invoke cmd = {.completion_retention_ms = 86400000, .journal_retention_ms = 3600000};
+    struct world *w = op->world;
+    char target[INVOCATION_ID_CHARS + 1];
+    struct names n;
+    bool attach = (op->kind == OP_FLOW || (op->done && rng_chance(&w->rng, 500))) && op->asked++ % 2;
+
+    op_target(op, &n);
+    if (op->kind != OP_FLOW)
+        cmd.idempotency_key = slice_str(n.idem);
+    cmd.target = &n.target;
     cmd.id = invocation_id_slice(&op->id);
-    cmd.argument = slice_str(key);
+    cmd.argument = slice_str(n.key);
+    if (op->kind == OP_WAKE) {
+        invocation_id_format(&c->ops[op->key].id, target);
+        cmd.argument = slice_str(target);
+    }
     op->started = op->waiting = true;
     op->call = (struct worker_call){.done = on_result};
     op->worker = worker;
     op->asked_ns = world_now(w);
-    world_trace(w, "op %u %s key %u asked", op->n, op_names[op->kind], op->key);
-    worker_call_invoke(worker, &op->call, &cmd, true);
+    world_trace(w, "op %u %s key %u %s", op->n, types[op->kind].name, op->key, attach ? "attached to" : "asked");
+    if (attach)
+        worker_call_attach(worker, &op->call, &op->id, true);
+    else
+        worker_call_invoke(worker, &op->call, &cmd, true);
 }
 
 static unsigned targets_of(const struct clients *c,
@@ -93,21 +144,23 @@ void clients_drive(struct clients *c) {
     struct world *w = c->world;
     struct worker *worker = w->worker(w);
 
-    for (unsigned i = 0; worker && i < SIM_OPS + SIM_KEYS; i++) {
+    for (unsigned i = 0; worker && i < SIM_OPS + SIM_READS; i++) {
         struct op *op = &c->ops[i];
 
         lose_patience(op);
-        if (op->started && !op->waiting && (!op->done || op->ask_again)) {
+        if (op->started && !op->waiting && (!op->done || (op->ask_again && !op->purged))) {
             op->ask_again = op->ask_again && !op->done;
-            ask(op, worker);
+            ask(c, op, worker);
         } else if (!op->started && i < SIM_OPS && (w->healed || rng_chance(&w->rng, c->start_rate))) {
-            ask(op, worker);
+            ask(c, op, worker);
         }
     }
 }
 
 void clients_forget(struct clients *c, const struct worker *worker) {
-    for (unsigned i = 0; i < SIM_OPS + SIM_KEYS; i++)
+    if (!worker || c->patches.asked == worker)
+        c->patches.asked = NULL;
+    for (unsigned i = 0; i < SIM_OPS + SIM_READS; i++)
         if (!worker || c->ops[i].worker == worker)
             c->ops[i].waiting = false;
 }
@@ -123,89 +176,32 @@ void clients_unfinished(struct clients *c) {
     for (unsigned i = 0; i < SIM_OPS; i++)
         if (!c->ops[i].done)
             violated(c->world, "operation %u (%s on k%u) has no result although all faults ended long ago", i,
-                     op_names[c->ops[i].kind], c->ops[i].key);
+                     types[c->ops[i].kind].name, c->ops[i].key);
     violated(c->world, "operations do not end");
 }
 
 void clients_read(struct clients *c) {
-    for (unsigned i = SIM_OPS; i < SIM_OPS + SIM_KEYS; i++)
+    for (unsigned i = SIM_OPS; i < SIM_OPS + SIM_READS; i++)
         c->ops[i].started = true;
 }
 
 bool clients_have_read(const struct clients *c) {
-    for (unsigned i = SIM_OPS; i < SIM_OPS + SIM_KEYS; i++)
+    for (unsigned i = SIM_OPS; i < SIM_OPS + SIM_READS; i++)
         if (!c->ops[i].done)
             return false;
     return true;
 }
 
-/* ---- an operator who does not wait for answers: pause and resume of what runs, one right behind the other ----
- *
- * Of two orders under way at the same time either may take effect first, and one that was never answered (its node
- * ended) may still take effect later. So a resume counts only if it was given after every pause had been answered. */
-
-struct order { /* of the operator */
-    struct worker_call call;
-    struct op *op;
-    bool resume;
-    bool counts; /* a resume: no pause was open when it was given */
-};
-
-static void on_order(struct worker_call *call, const struct worker_reply *r) {
-    struct order *o = CONTAINER_OF(call, struct order, call);
-    bool known = r->code != WORKER_SHUTDOWN && r->code != WORKER_LOST_LEADERSHIP && r->code != WORKER_FAILED;
-
-    world_trace(o->op->world, "operator: %s of op %u is answered with code %d", o->resume ? "resume" : "pause",
-                o->op->n, r->code);
-    if (known && !o->resume)
-        o->op->pauses_open--;
-    if (known && o->counts)
-        o->op->paused = false;
-    free(o);
-}
-
-static void order(struct worker *worker, struct op *op, bool resume) {
-    struct order *o = xnew(struct order);
-
-    *o = (struct order){.call.done = on_order, .op = op, .resume = resume, .counts = resume && !op->pauses_open};
-    op->pauses_open += !resume;
-    op->paused = op->paused || !resume;
-    if (resume)
-        worker_call_resume(worker, &o->call, &op->id, SLICE_NULL);
-    else
-        worker_call_pause(worker, &o->call, &op->id);
-}
-
-void clients_operate(struct clients *c) {
-    struct world *w = c->world;
-    struct worker *worker = w->worker(w);
-    struct op *op = &c->ops[rng_below(&w->rng, SIM_OPS)];
-
-    if (!op->waiting || !worker)
-        return;
-    world_trace(w, "operator pauses and resumes op %u", op->n);
-    order(worker, op, false);
-    order(worker, op, true);
-}
-
-/* A crash may have swallowed a resume, or a pause was stored after it: a patient operator sends it again. */
-void clients_resume_all(struct clients *c) {
-    struct worker *worker = c->world->worker(c->world);
-
-    for (unsigned i = 0; worker && i < SIM_OPS; i++)
-        if (c->ops[i].paused && !c->ops[i].done)
-            order(worker, &c->ops[i], true);
-}
-
 /* ---- what is planned, and what came of it ---- */
 
 void clients_plan(struct clients *c, struct world *w) {
-    static const enum op_kind mix[] = {OP_ADD,  OP_ADD,  OP_ADD,  OP_SLOW,  OP_CALL,
-                                       OP_CALL, OP_SEND, OP_SEND, OP_STEPS, OP_FAIL};
+    static const enum op_kind mix[] = {OP_ADD,  OP_ADD,  OP_ADD,    OP_SLOW,  OP_CALL,  OP_CALL,
+                                       OP_SEND, OP_SEND, OP_STEPS,  OP_FAIL,  OP_AWAIT, OP_CANCEL,
+                                       OP_KILL, OP_WAKE, OP_ATTACH, OP_NOTES, OP_FLOW};
 
     c->world = w;
     c->start_rate = 30;
-    for (unsigned i = 0; i < SIM_OPS + SIM_KEYS; i++) {
+    for (unsigned i = 0; i < SIM_OPS + SIM_READS; i++) {
         struct op *op = &c->ops[i];
 
         *op = (struct op){.world = w,
@@ -213,7 +209,17 @@ void clients_plan(struct clients *c, struct world *w) {
                           .key = i < SIM_OPS ? (unsigned)rng_below(&w->rng, SIM_KEYS) : i - SIM_OPS,
                           .kind = i < SIM_OPS ? mix[rng_below(&w->rng, ARRAY_SIZE(mix))] : OP_GET,
                           .ask_again = i < SIM_OPS && rng_chance(&w->rng, 200)};
+        op_id(op);
     }
+    for (unsigned i = 0; i < SIM_OPS; i++) { /* whom to wake: somebody who waits, or itself in vain */
+        unsigned whom = (unsigned)rng_below(&w->rng, SIM_OPS);
+
+        for (unsigned k = 0; k < SIM_OPS && c->ops[whom].kind != OP_AWAIT; k++)
+            whom = (whom + 1) % SIM_OPS;
+        if (c->ops[i].kind == OP_WAKE)
+            c->ops[i].key = c->ops[whom].kind == OP_AWAIT ? whom : i;
+    }
+    c->patches.possible = 1;
     w->faults = (struct faults){.cut = (unsigned)rng_below(&w->rng, 4),
                                 .error = (unsigned)rng_below(&w->rng, 300),
                                 .slow_job = (unsigned)rng_below(&w->rng, 60),
@@ -244,4 +250,7 @@ void clients_check(struct clients *c) {
             seen |= UINT64_C(1) << (op->value & 63);
         }
     }
+    if (!(c->patches.possible >> (c->ops[SIM_OPS + SIM_KEYS].value & 63) & 1))
+        violated(w, "the patched counter is %llu, which no patch can have left",
+                 (unsigned long long)c->ops[SIM_OPS + SIM_KEYS].value);
 }

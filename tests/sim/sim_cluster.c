@@ -3,13 +3,13 @@
  *
  *     sim_cluster --seed S [--trace] | --from S --count N [--jobs J] [--mutant] [--all-commands]
  *
- * Faults, while they last (sim_faults.c): processes are killed or stopped, machines lose power (what was not synced is
- * lost in both of the hard cases) and start again; one node loses its whole disk; links are cut in one direction or
- * both, or slow; connections are reset; nodes are paused; syncs and writes fail, disks are full for a while; clocks
- * differ and drift. An operator (sim_operator.c) changes the replication of logs, trims and reconfigures them, drains
- * nodes, pins and freezes leaders, moves replicas. A store may be opened by another engine at every start; all the
- * simulated ones keep the same rows, so "another" means: with or without cached reads, which is where the server's
- * paths part. A start on an engine of another format is a conversion: tests/e2e/convert.sh.
+ * Faults, while they last (sim_faults.c): processes are killed or stopped, machines lose power, sometimes all at
+ * once (what was not synced is lost in all of the hard cases), and start again; one node loses its whole disk; links
+ * are cut in one direction or both, or slow; connections are reset; nodes are paused; syncs and writes fail, disks are
+ * full for a while; clocks differ and drift. An operator (sim_operator.c) changes the replication of logs, trims and
+ * reconfigures them, drains nodes, pins and freezes leaders, moves replicas. A store may be opened by another engine at
+ * every start; all the simulated ones keep the same rows, so "another" means: with or without cached reads, which is
+ * where the server's paths part. A start on an engine of another format is a conversion: tests/e2e/convert.sh.
  *
  * Checked in every run: what the clients check (sim_clients.c) and sim_check.c checks; after all faults have ended
  * every operation has its result within bounded virtual time, all replicas reach equal LSNs with equal tables, and the
@@ -142,6 +142,7 @@ static bool run_until(struct cluster *c, bool (*done)(struct cluster *), uint64_
     for (unsigned i = 0; i < MAX_STEPS && !c->w.violation[0] && c->now_ns < limit_ns; i++) {
         if ((i & 15) == 0) {
             clients_drive(&c->clients);
+            clients_signal(&c->clients);
             register_service(c);
             faults_strike(c);
         }

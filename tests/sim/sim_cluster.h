@@ -100,6 +100,7 @@ struct checks {
 enum fault {
     F_KILL,
     F_POWER,
+    F_BLACKOUT,
     F_STOP,
     F_CUT,
     F_MEND,

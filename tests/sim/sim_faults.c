@@ -21,6 +21,7 @@ void faults_plan(struct cluster *c) {
     p->interval_ns[F_MEND] = (300 + rng_below(r, 2000)) * MS;
     p->interval_ns[F_SUMS] = 60 * MS;
     p->interval_ns[F_FLAP] = c->flapping ? (100 + rng_below(r, 300)) * MS : 0;
+    p->interval_ns[F_BLACKOUT] = rng_chance(r, 200) ? (2 + rng_below(r, 8)) * S : 0;
     p->interval_ns[F_LOSE_DISK] = rng_chance(r, 200) ? 12 * S : 0;
     p->interval_ns[F_REPAIR] = 500 * MS;
 }
@@ -98,6 +99,10 @@ static void strike(struct cluster *c, enum fault f) {
     case F_KILL:
     case F_POWER:
         crash(c, h, f == F_POWER);
+        break;
+    case F_BLACKOUT:
+        for (unsigned i = 0; i < c->n; i++)
+            crash(c, &c->hosts[i], true);
         break;
     case F_STOP:
         host_stop(h);

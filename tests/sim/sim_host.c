@@ -381,6 +381,10 @@ static void enter(struct sim_node *n) {
         !meta_version(n->meta, META_KEY_PARTITIONS))
         return;
     n->entered = true;
+    if (n->storage_state == STORAGE_DATA_LOSS) { /* it must not answer: an empty one would be believed */
+        serve(n);
+        return;
+    }
     lp.node_id = n->self.id;
     lp.expect_marker = n->storage_state == STORAGE_READ_WRITE || n->storage_state == STORAGE_READ_ONLY;
     if (log_server_open(&lp, &n->log_server, &err) < 0) {

@@ -275,6 +275,18 @@ static int net_uri(rs_listener *l, char *buf, size_t len) {
 }
 
 static void net_listener_close(rs_listener *l) {
+    LIST_FOREACH (e, &l->host->net->conns) { /* nobody takes those any more */
+        struct rs_conn *c = LIST_ENTRY(e, struct rs_conn, link);
+
+        if (c->listener != l)
+            continue;
+        c->listener = NULL;
+        if (c->other) {
+            (void)send_seg(c->other, c->host->id, SEG_RESET);
+            c->other->other = NULL;
+            c->other = NULL;
+        }
+    }
     list_remove(&l->link);
     free(l->uri);
     free(l);

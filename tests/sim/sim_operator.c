@@ -276,8 +276,9 @@ void operator_order(struct cluster *c) {
 
     c->orders++;
     switch (rng_below(&c->w.rng, 7)) {
-    case 0:
-        set_replication(c, 2 + (unsigned)rng_below(&c->w.rng, 2));
+    case 0: /* a segment on all nodes could not be repaired without the one that lost its disk */
+        if (c->n > LEAST_REPLICAS || !c->plan.interval_ns[F_LOSE_DISK])
+            set_replication(c, 2 + (unsigned)rng_below(&c->w.rng, 2));
         break;
     case 1:
         trim(c, p);

@@ -18,7 +18,7 @@ struct conn {
     struct buf out;
 };
 
-enum { MAX_RESULTS = 16 };
+enum { MAX_RESULTS = 16, SIGNAL = SP_SIGNAL_FIRST_AWAKEABLE };
 struct stream {
     struct conn *conn;
     int32_t id;
@@ -32,6 +32,8 @@ struct stream {
     bool has[MAX_RESULTS];
     uint64_t result[MAX_RESULTS]; /* by completion id: the number in it */
     bool doomed;                  /* this attempt fails with an Error at its first chance */
+    bool cancelled, signalled;    /* signals that came */
+    uint64_t signal;              /* the number in it */
 };
 
 static struct world *world_of(const struct stream *s) {
@@ -66,11 +68,28 @@ static void finish(struct stream *s, const char *text) {
     s->over = true;
 }
 
+static void finish_failed(struct stream *s, uint32_t code, const char *message) {
+    struct sp_failure f = {.code = code, .message = slice_str(message)};
+    struct sp_output m = {.failure = &f};
+
+    if (next_command(s))
+        EMIT(s, SP_OUTPUT, output, &m);
+    sp_frame_put(&s->out, SP_END, 0, SLICE_NULL);
+    s->over = true;
+}
+
 static void finish_number(struct stream *s, uint64_t n) {
     char text[24];
 
     (void)snprintf(text, sizeof text, "%llu", (unsigned long long)n);
     finish(s, text);
+}
+
+static void may_suspend(struct stream *s, const struct sp_suspension *m) {
+    if (s->half_closed || rng_chance(&world_of(s)->rng, world_of(s)->faults.suspend)) {
+        EMIT(s, SP_SUSPENSION, suspension, m);
+        s->over = true;
+    }
 }
 
 /* Waits for a result: true when it is there; else goes on later, or suspends. */
@@ -81,10 +100,17 @@ static bool await(struct stream *s, uint32_t id) {
 
     if (s->has[id])
         return true;
-    if (s->half_closed || rng_chance(&world_of(s)->rng, world_of(s)->faults.suspend)) {
-        EMIT(s, SP_SUSPENSION, suspension, &m);
-        s->over = true;
-    }
+    may_suspend(s, &m);
+    return false;
+}
+
+static bool await_signal(struct stream *s) {
+    uint32_t signals[2] = {SP_SIGNAL_CANCEL, SIGNAL};
+    struct sp_suspension m = {.waiting_signals = signals, .n_waiting_signals = 2};
+
+    if (s->signalled || s->cancelled)
+        return true;
+    may_suspend(s, &m);
     return false;
 }
 
@@ -172,22 +198,118 @@ static void proxy_steps(struct stream *s) {
 }
 
 static void proxy_fail(struct stream *s) {
-    struct sp_failure f = {.code = 418, .message = SLICE_LIT("nope")};
-    struct sp_output m = {.failure = &f};
+    finish_failed(s, 418, "nope");
+}
+
+static void proxy_await(struct stream *s) {
+    if (!await_signal(s))
+        return;
+    if (s->cancelled)
+        finish_failed(s, 409, "cancelled");
+    else
+        finish_number(s, s->signal);
+}
+
+/* Its input is the id of an invocation that waits, perhaps. */
+static void proxy_wake(struct stream *s) {
+    struct awakeable_id id = {.index = SIGNAL};
+    char text[AWAKEABLE_ID_CHARS + 1];
+    struct sp_value nine = {.content = SLICE_LIT("9")};
+    struct sp_complete_awakeable complete = {.awakeable_id = slice_of(text, AWAKEABLE_ID_CHARS), .value = &nine};
+    struct sp_send_signal send = {
+        .target_invocation_id = buf_slice(&s->input), .has_idx = true, .idx = SIGNAL, .value = &nine};
+
+    ASSERT(invocation_id_parse(buf_slice(&s->input), &id.invocation, NULL) == 0);
+    awakeable_id_format(&id, text);
+    if (next_command(s))
+        EMIT(s, SP_COMPLETE_AWAKEABLE, complete_awakeable, &complete);
+    if (next_command(s))
+        EMIT(s, SP_SEND_SIGNAL, send_signal, &send);
+    finish(s, "0");
+}
+
+/* Calls once with an idempotency key, and asks for the same result in all ways. */
+static void proxy_attach(struct stream *s) {
+    struct sp_call call = {.service_name = SLICE_LIT("Proxy"),
+                           .handler_name = SLICE_LIT("steps"),
+                           .parameter = SLICE_LIT("1"),
+                           .idempotency_key = buf_slice(&s->input),
+                           .invocation_id_notification_idx = 1,
+                           .result_completion_id = 2};
+    struct sp_idempotent_target target = {
+        .service_name = call.service_name, .handler_name = call.handler_name, .idempotency_key = call.idempotency_key};
+    struct sp_attach_invocation attach = {.idempotent = &target, .result_completion_id = 3},
+                                output = {.idempotent = &target, .result_completion_id = 4};
 
     if (next_command(s))
-        EMIT(s, SP_OUTPUT, output, &m);
-    sp_frame_put(&s->out, SP_END, 0, SLICE_NULL);
-    s->over = true;
+        EMIT(s, SP_CALL, call, &call);
+    if (next_command(s))
+        EMIT(s, SP_ATTACH_INVOCATION, attach_invocation, &attach);
+    if (!await(s, 2) || !await(s, 3))
+        return;
+    if (next_command(s))
+        EMIT(s, SP_GET_INVOCATION_OUTPUT, attach_invocation, &output);
+    if (await(s, 4))
+        finish_number(s, s->result[2] == s->result[3] ? s->result[4] : 0);
+}
+
+static void notes_all(struct stream *s) {
+    struct slice key = SLICE_LIT("note");
+    struct sp_value one = {.content = SLICE_LIT("1")};
+    struct sp_state_keys keys = {.keys = &key, .n_keys = 1};
+    struct sp_get_lazy_state get = {.key = key, .result_completion_id = 1};
+    struct sp_get_lazy_state_keys lazy = {.result_completion_id = 2};
+    struct sp_get_eager_state_keys eager = {.value = &keys};
+    struct sp_set_state set = {.key = key, .value = &one};
+    struct sp_clear_state clear = {.key = key};
+    struct sp_clear_all_state clear_all = {0};
+
+    if (next_command(s))
+        EMIT(s, SP_GET_LAZY_STATE, get_lazy_state, &get);
+    if (next_command(s))
+        EMIT(s, SP_SET_STATE, set_state, &set);
+    if (next_command(s))
+        EMIT(s, SP_GET_LAZY_STATE_KEYS, get_lazy_state_keys, &lazy);
+    if (!await(s, 1) || !await(s, 2))
+        return;
+    if (next_command(s))
+        EMIT(s, SP_GET_EAGER_STATE_KEYS, get_eager_state_keys, &eager);
+    if (next_command(s))
+        EMIT(s, SP_CLEAR_STATE, clear_state, &clear);
+    if (next_command(s))
+        EMIT(s, SP_CLEAR_ALL_STATE, clear_all_state, &clear_all);
+    finish_number(s, 10 * s->result[1] + s->result[2]); /* nothing was there, then one key */
+}
+
+static void flow_run(struct stream *s) {
+    struct slice key = SLICE_LIT("promise");
+    struct sp_value five = {.content = SLICE_LIT("5")};
+    struct sp_get_promise get = {.key = key, .result_completion_id = 1};
+    struct sp_complete_promise complete = {.key = key, .value = &five, .result_completion_id = 2};
+    struct sp_peek_promise peek = {.key = key, .result_completion_id = 3};
+
+    if (next_command(s))
+        EMIT(s, SP_GET_PROMISE, get_promise, &get);
+    if (next_command(s))
+        EMIT(s, SP_COMPLETE_PROMISE, complete_promise, &complete);
+    if (!await(s, 1) || !await(s, 2))
+        return;
+    if (next_command(s))
+        EMIT(s, SP_PEEK_PROMISE, peek_promise, &peek);
+    if (await(s, 3))
+        finish_number(s, s->result[1] == s->result[3] ? s->result[1] : 0);
 }
 
 static void run_handler(struct stream *s) {
     static const struct {
         const char *path;
         void (*run)(struct stream *);
-    } handlers[] = {{"/invoke/Counter/add", counter_add}, {"/invoke/Counter/slow", counter_slow},
-                    {"/invoke/Proxy/call", proxy_call},   {"/invoke/Proxy/send", proxy_send},
-                    {"/invoke/Proxy/steps", proxy_steps}, {"/invoke/Proxy/fail", proxy_fail}};
+    } handlers[] = {{"/invoke/Counter/add", counter_add},   {"/invoke/Counter/slow", counter_slow},
+                    {"/invoke/Proxy/call", proxy_call},     {"/invoke/Proxy/send", proxy_send},
+                    {"/invoke/Proxy/steps", proxy_steps},   {"/invoke/Proxy/fail", proxy_fail},
+                    {"/invoke/Proxy/await", proxy_await},   {"/invoke/Proxy/wake", proxy_wake},
+                    {"/invoke/Proxy/attach", proxy_attach}, {"/invoke/Notes/all", notes_all},
+                    {"/invoke/Flow/run", flow_run}};
     struct sp_error e = {.code = 500, .message = SLICE_LIT("simulated")};
 
     if (s->over)
@@ -264,7 +386,15 @@ static void on_frame(struct stream *s, const struct sp_frame *f) {
         ASSERT(sp_notification_decode(&n, f->payload, &a, NULL) == 0);
         if (n.has_completion_id && n.completion_id < MAX_RESULTS && !s->has[n.completion_id]) {
             s->has[n.completion_id] = true;
-            s->result[n.completion_id] = n.value ? number_of(n.value->content) : 0;
+            s->result[n.completion_id] = n.value        ? number_of(n.value->content)
+                                         : n.state_keys ? n.state_keys->n_keys
+                                                        : 0;
+        }
+        if (n.has_signal_idx && n.signal_idx == SP_SIGNAL_CANCEL)
+            s->cancelled = true;
+        if (n.has_signal_idx && n.signal_idx == SIGNAL && !s->signalled) {
+            s->signalled = true;
+            s->signal = n.value ? number_of(n.value->content) : 0;
         }
     }
     arena_done(&a);
@@ -446,11 +576,14 @@ void sim_service_start(struct sim_service *s) {
 
 static const char manifest[] =
     "{\"protocolMode\":\"BIDI_STREAM\",\"minProtocolVersion\":5,\"maxProtocolVersion\":6,\"services\":["
-    "{\"name\":\"Counter\",\"ty\":\"VIRTUAL_OBJECT\",\"handlers\":[{\"name\":\"add\",\"ty\":\"EXCLUSIVE\"},{\"name\":"
+    "{\"name\":\"Counter\",\"ty\":\"VIRTUAL_OBJECT\",\"handlers\":[{\"name\":\"add\",\"ty\":\"EXCLUSIVE\","
+    "\"journalRetention\":0},{\"name\":"
     "\"slow\",\"ty\":"
     "\"EXCLUSIVE\"},{\"name\":\"get\",\"ty\":\"EXCLUSIVE\"}]},"
     "{\"name\":\"Proxy\",\"ty\":\"SERVICE\",\"handlers\":[{\"name\":\"call\"},{\"name\":\"send\"},{\"name\":\"steps\"},"
-    "{\"name\":\"fail\"}]}]}";
+    "{\"name\":\"fail\"},{\"name\":\"await\"},{\"name\":\"wake\"},{\"name\":\"attach\"}]},"
+    "{\"name\":\"Notes\",\"ty\":\"VIRTUAL_OBJECT\",\"handlers\":[{\"name\":\"all\",\"ty\":\"EXCLUSIVE\"}]},"
+    "{\"name\":\"Flow\",\"ty\":\"WORKFLOW\",\"handlers\":[{\"name\":\"run\",\"ty\":\"WORKFLOW\"}]}]}";
 
 const struct schema_defaults sim_schema_defaults = {
     .journal_retention_ms = 3600000,
