@@ -114,7 +114,7 @@ static void run_action(struct partition *p, const struct sm_action *a) {
                                       .id = a->admin.op == SM_OP_RESTART ? a->admin.new_id : a->id});
         break;
     case SM_ACTION_DURABILITY:
-        durability_applied(p, a->durability.lsn);
+        durability_applied(p, a->durability.lsn, a->durability.time_ms);
         break;
     case SM_ACTION_TRACE_START:
     case SM_ACTION_TRACE_END:

@@ -7,6 +7,7 @@
 
 enum { PURGE_BATCH = 256 };
 #define DURABILITY_INTERVAL_NS 5000000000ull
+#define CHAIN_LONG 4u /* segments; then a new leader does not wait for the interval */
 
 /* ---- retention ---- */
 
@@ -141,7 +142,7 @@ static void on_durability(void *arg) {
     struct buf out = {0};
 
     /* the record below moves the tail by one: an idle partition must not go on for ever because of it */
-    if (point > p->durability_proposed + 1) {
+    if (point > MAX(p->durability_proposed, sm_durable_point(p->sm, NULL)) + 1) {
         p->durability_proposed = point;
         m.time_ms = loop_wall_ns(worker_loop(p->w)) / 1000000;
         cmd_partition_durability_encode(&m, &out);
@@ -175,7 +176,9 @@ static void on_trim(void *arg) {
     free(t);
 }
 
-void durability_applied(struct partition *p, lsn_t lsn) {
+void durability_applied(struct partition *p, lsn_t lsn, uint64_t noted_ms) {
+    uint64_t delay = worker_settings(p->w)->trim_delay_ns, now_ms = loop_wall_ns(worker_loop(p->w)) / 1000000;
+    uint64_t age = now_ms > noted_ms ? (now_ms - noted_ms) * 1000000 : 0;
     struct trim_later *t;
 
     if (lsn <= p->trim_wanted)
@@ -186,7 +189,7 @@ void durability_applied(struct partition *p, lsn_t lsn) {
     t->lsn = lsn;
     timer_init(&t->timer, on_trim, t);
     list_push_back(&p->trims, &t->link);
-    timer_set(worker_loop(p->w), &t->timer, worker_settings(p->w)->trim_delay_ns);
+    timer_set(worker_loop(p->w), &t->timer, age < delay ? delay - age : 0);
 }
 
 void cleaner_init(struct partition *p) {
@@ -195,16 +198,26 @@ void cleaner_init(struct partition *p) {
     list_init(&p->trims);
 }
 
+/* What an earlier leader noted and did not live to trim is trimmed by this one; else leaders that follow each other
+ * faster than the delay would trim nothing, and the chain grow with each of them. */
 void durability_start(struct partition *p) {
+    struct log_info log;
+    uint64_t noted_ms;
+    lsn_t noted = sm_durable_point(p->sm, &noted_ms);
+
     p->snapshot.known = false; /* others may have made some since it led last */
     snapshots_tick(p);
-    timer_set(worker_loop(p->w), &p->durability, DURABILITY_INTERVAL_NS);
+    if (noted)
+        durability_applied(p, noted, noted_ms);
+    log_info(p->log, &log);
+    timer_set(worker_loop(p->w), &p->durability, log.segments > CHAIN_LONG ? 0 : DURABILITY_INTERVAL_NS);
 }
 
 void durability_stop(struct partition *p) {
     struct list *e;
 
     timer_stop(worker_loop(p->w), &p->durability);
+    p->trim_wanted = 0;
     while ((e = list_pop_front(&p->trims))) {
         struct trim_later *t = LIST_ENTRY(e, struct trim_later, link);
 

@@ -157,7 +157,7 @@ void cleaner_stop(struct partition *p);
 void durability_note(struct partition *p);
 void durability_start(struct partition *p);
 void durability_stop(struct partition *p);
-void durability_applied(struct partition *p, lsn_t lsn);
+void durability_applied(struct partition *p, lsn_t lsn, uint64_t noted_ms);
 /* worker.c */
 bool worker_stopping(const struct worker *w);
 struct loop *worker_loop(const struct worker *w);

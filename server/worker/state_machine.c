@@ -170,7 +170,9 @@ uint64_t sm_epoch(const struct sm *sm) {
     return sm->fsm.self_epoch;
 }
 
-lsn_t sm_durable_point(const struct sm *sm) {
+lsn_t sm_durable_point(const struct sm *sm, uint64_t *ret_time_ms) {
+    if (ret_time_ms)
+        *ret_time_ms = sm->durable.time_ms;
     return sm->durable.lsn;
 }
 

@@ -67,7 +67,9 @@ lsn_t sm_applied(const struct sm *sm);     /* 0: nothing yet */
 uint64_t sm_features(const struct sm *sm); /* bitmap of enum sm_feature */
 /* sm_epoch() - the newest leader epoch that was applied; every self-proposal of an older one is skipped. */
 uint64_t sm_epoch(const struct sm *sm);
-lsn_t sm_durable_point(const struct sm *sm); /* newest UpdatePartitionDurability applied; 0: none */
+/* sm_durable_point() - of the newest UpdatePartitionDurability applied; 0: none. *ret_time_ms: when it was noted, unix;
+ * may be NULL. */
+lsn_t sm_durable_point(const struct sm *sm, uint64_t *ret_time_ms);
 
 /* sm_apply() - apply one record.
  * @lsn:     must be above sm_applied(); gaps (trimmed or filtered LSNs) are fine

@@ -439,7 +439,7 @@ static void partition_commands_are_remembered(void **state) {
     assert_int_equal(f.a.n, 0);
     assert_int_equal(tables_durable(&f.t.reader, &durable, NULL), 0);
     assert_int_equal(durable.lsn, 9);
-    assert_int_equal(sm_durable_point(f.sm), 9);
+    assert_int_equal(sm_durable_point(f.sm, NULL), 9);
     fixture_done(&f);
 }
 
