@@ -65,6 +65,8 @@ static void check_segments(struct cluster *c, const struct chain *chain) {
                      (unsigned long long)a->params.leader_epoch);
     }
     c->checks.longest_chain = MAX(c->checks.longest_chain, (unsigned)chain->n);
+    if (c->checks.chain_limit && chain->n > c->checks.chain_limit)
+        violated(&c->w, "log %u: its chain has grown to %zu segments", (unsigned)chain->log_id, chain->n);
 }
 
 /* What a newer version of the logs says of segments that an older one knew. */

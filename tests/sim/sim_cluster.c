@@ -195,7 +195,7 @@ static void check_healed(struct cluster *c) {
     if (!run_until(c, check_converged, c->now_ns + HEAL_LIMIT))
         check_unconverged(c);
     (void)run_until(c, NULL, c->now_ns + 1 * S); /* checksums come in */
-    if (!c->early && !run_until(c, chains_short, c->now_ns + HEAL_LIMIT))
+    if (!run_until(c, chains_short, c->now_ns + HEAL_LIMIT))
         violated(&c->w, "a chain stays longer than %u segments", CHAIN_LIMIT);
 }
 
@@ -259,9 +259,9 @@ static bool run_seed(uint64_t seed, bool trace, struct seen *seen) {
     if (c->w.violation[0] || trace)
         (void)printf(
             "seed %llu: %s (%u nodes, %u crashes, %u cuts, %u pauses, %u slow links, %u disk faults, chain %u, "
-            "%u orders, %u checksums compared, %.1f s)\n",
+            "%u orders, %zu leaders, %u checksums compared, %.1f s)\n",
             (unsigned long long)seed, c->w.violation[0] ? c->w.violation : "ok", c->n, c->crashes, c->cuts, c->pauses,
-            c->slow_links, c->disk_faults, c->checks.longest_chain, c->orders, c->checks.compared,
+            c->slow_links, c->disk_faults, c->checks.longest_chain, c->orders, c->checks.n_leads, c->checks.compared,
             (double)c->now_ns / 1e9);
     return !c->w.violation[0];
 }

@@ -92,9 +92,9 @@ struct checks {
         uint64_t *hash; /* by LSN, of the record; 0: none was applied yet */
         size_t n;
     } records[CLUSTER_PARTITIONS];
-    struct logs_config *logs; /* the newest seen */
-    unsigned longest_chain;
-    unsigned compared; /* checksums that met an equal LSN of another time or node */
+    struct logs_config *logs;            /* the newest seen */
+    unsigned longest_chain, chain_limit; /* segments; 0: no limit */
+    unsigned compared;                   /* checksums that met an equal LSN of another time or node */
 };
 
 enum fault {

@@ -3,6 +3,7 @@
  * seed wants it at all. */
 #include "sim_cluster.h"
 
+enum { FLAPPING_CHAIN = 24 }; /* segments; some four leaders in a second, for a minute */
 #define S 1000000000ull
 #define MS 1000000ull
 
@@ -24,6 +25,13 @@ void faults_plan(struct cluster *c) {
     p->interval_ns[F_BLACKOUT] = rng_chance(r, 200) ? (2 + rng_below(r, 8)) * S : 0;
     p->interval_ns[F_LOSE_DISK] = rng_chance(r, 200) ? 12 * S : 0;
     p->interval_ns[F_REPAIR] = 500 * MS;
+    if (c->flapping && rng_chance(r, 500)) { /* nothing but that, for long: the chains must stay short all the time */
+        for (int f = 0; f < N_FAULTS; f++)
+            if (f != F_FLAP && f != F_SUMS)
+                p->interval_ns[f] = 0;
+        p->end_ns += 40 * S;
+        c->checks.chain_limit = FLAPPING_CHAIN;
+    }
 }
 
 static void crash(struct cluster *c, struct host *h, bool power) {

@@ -287,7 +287,7 @@ static int open_worker(struct sim_node *n, struct err *err) {
                                .settings = {.version = "0.1.0",
                                             .cleanup_interval_ns = 3000000000,
                                             .trim_delay_ns = 500000000,
-                                            .durability = h->cluster->early ? DURABILITY_NONE : DURABILITY_DEFAULT},
+                                            .durability = DURABILITY_DEFAULT},
                                .changed = on_roles,
                                .applied = on_applied,
                                .arg = n};
