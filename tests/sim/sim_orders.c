@@ -25,8 +25,6 @@ struct order {
 static const char *const order_names[] = {"pause", "resume",        "cancel",  "kill",   "signal",
                                           "purge", "purge journal", "restart", "attach", "patch"};
 
-static void order(struct clients *c, struct worker *worker, struct op *op, enum order_kind kind);
-
 /* The second run has the result of the first. */
 static void restarted(struct order *o, const struct worker_reply *r) {
     struct order *attach;
