@@ -178,6 +178,10 @@ bool log_readable(const struct log *l, lsn_t from) {
     return !l->f->unreadable;
 }
 
+lsn_t log_committed_tail(const struct log *l) {
+    return l->f->committed + 1;
+}
+
 static void append_one(struct fake_log *f, struct bytes *take) {
     if (f->n == f->cap) {
         f->cap = f->cap ? 2 * f->cap : 64;
