@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* meta/fake_meta.h : (tests) a metadata provider that is a map in memory. Writes are answered at the end of the turn, or
- * not at all. */
+/* meta/fake_meta.h : (tests) a metadata provider that is a map in memory. Writes are answered at the end of the turn,
+ * or not at all. */
 #pragma once
 #include "meta/meta.h"
 

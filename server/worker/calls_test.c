@@ -277,10 +277,10 @@ static void a_prefix_whose_completion_is_missing_cannot_be_restarted(void **stat
     (void)state;
     open_one(&r);
     id = running(&r, 2, 6);
-    RIG_EFFECTS(&r, id,
-                fx_command(SP_SLEEP, SP_BYTES(&r.fx, sleep, .wake_up_time_ms = UINT64_MAX / 2,
-                                              .result_completion_id = 1)),
-                fx_output(&r.fx, "x"), fx_end());
+    RIG_EFFECTS(
+        &r, id,
+        fx_command(SP_SLEEP, SP_BYTES(&r.fx, sleep, .wake_up_time_ms = UINT64_MAX / 2, .result_completion_id = 1)),
+        fx_output(&r.fx, "x"), fx_end());
     assert_int_equal(restart(&r, &c, id, 1, SLICE_LIT("keep")), WORKER_PREFIX_INCOMPLETE);
     rig_close(&r);
 }

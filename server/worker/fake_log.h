@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker/fake_log.h : (tests) log/log.h in memory, with the test as log-server: fake_log.c comes before the log library in
- * the link, which is then not taken. It keeps the contract of log.h: callbacks come in later turns, records are delivered
- * once and in order, `lost` comes once per lead. Records are durable at once unless the test holds them back. */
+/* worker/fake_log.h : (tests) log/log.h in memory, with the test as log-server: fake_log.c comes before the log library
+ * in the link, which is then not taken. It keeps the contract of log.h: callbacks come in later turns, records are
+ * delivered once and in order, `lost` comes once per lead. Records are durable at once unless the test holds them back.
+ */
 #pragma once
 #include "log/log.h"
 
@@ -9,18 +10,18 @@ enum { FAKE_LOGS = 4 };
 
 struct fake_log { /* one log; what the test sets and reads */
     struct bytes **records;
-    size_t n, cap;   /* record with LSN i + 1 is records[i]; NULL: trimmed, a gap */
-    size_t committed; /* of these */
-    bool hold;       /* appended records are not committed until fake_log_commit() */
-    int append_fails; /* log_append() returns this */
-    bool stopped;    /* nothing is delivered until fake_log_go_on() */
-    unsigned append_max; /* records per log_append(), 0: no bound; more: RS_EAGAIN */
+    size_t n, cap;               /* record with LSN i + 1 is records[i]; NULL: trimmed, a gap */
+    size_t committed;            /* of these */
+    bool hold;                   /* appended records are not committed until fake_log_commit() */
+    int append_fails;            /* log_append() returns this */
+    bool stopped;                /* nothing is delivered until fake_log_go_on() */
+    unsigned append_max;         /* records per log_append(), 0: no bound; more: RS_EAGAIN */
     bool hold_lead, lead_wanted; /* log_lead() waits for fake_log_answer_lead() */
-    int lead_fails;  /* log_lead() is answered with this */
-    bool unreadable; /* log_readable() is false */
+    int lead_fails;              /* log_lead() is answered with this */
+    bool unreadable;             /* log_readable() is false */
     int tail_fails;
-    lsn_t tail;      /* what log_find_tail() tells; 0: n + 1 */
-    lsn_t trimmed;   /* log_trim() */
+    lsn_t tail;    /* what log_find_tail() tells; 0: n + 1 */
+    lsn_t trimmed; /* log_trim() */
     unsigned appends, leads, resigns, trims, tails;
     int trim_fails;
     struct log *open; /* the handle of the worker; NULL */

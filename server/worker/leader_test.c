@@ -328,17 +328,17 @@ static void each_durability_mode_trims_up_to_what_it_promises_to_keep(void **sta
         lsn_t archived, point;
     } rows[] = {
         {DURABILITY_NONE, false, true, 50, 0},
-        {DURABILITY_BALANCED, false, true, 50, 50},  /* one replica and a snapshot have it */
-        {DURABILITY_BALANCED, false, true, 90, 90},  /* ... the other one can fetch the snapshot */
+        {DURABILITY_BALANCED, false, true, 50, 50},   /* one replica and a snapshot have it */
+        {DURABILITY_BALANCED, false, true, 90, 90},   /* ... the other one can fetch the snapshot */
         {DURABILITY_BALANCED, false, true, 120, 100}, /* ... but a replica has to be there, too */
         {DURABILITY_REPLICA_SET_ONLY, false, true, 50, 70},
         {DURABILITY_SNAPSHOT_ONLY, false, true, 50, 50},
         {DURABILITY_SNAPSHOT_ONLY, false, true, 120, 120},
         {DURABILITY_SNAPSHOT_AND_REPLICA_SET, false, true, 50, 50},
         {DURABILITY_SNAPSHOT_AND_REPLICA_SET, false, true, 90, 70},
-        {DURABILITY_DEFAULT, false, true, 90, 90},  /* balanced */
-        {DURABILITY_DEFAULT, false, false, 0, 70},  /* replica-set-only */
-        {DURABILITY_DEFAULT, true, true, 50, 100},  /* likewise: nobody would fetch a snapshot */
+        {DURABILITY_DEFAULT, false, true, 90, 90}, /* balanced */
+        {DURABILITY_DEFAULT, false, false, 0, 70}, /* replica-set-only */
+        {DURABILITY_DEFAULT, true, true, 50, 100}, /* likewise: nobody would fetch a snapshot */
         {DURABILITY_DEFAULT, true, false, 0, 100},
         {DURABILITY_BALANCED, false, false, 0, 0}, /* no snapshot is ever made */
     };
@@ -354,8 +354,8 @@ static void each_durability_mode_trims_up_to_what_it_promises_to_keep(void **sta
         r.partitions = 1;
         r.params.settings.durability = rows[i].mode;
         if (rows[i].repository)
-            r.params.snapshots = (struct worker_snapshots_params){
-                .exec = &r.exec, .repository = repository, .tmp_dir = "/tmp"};
+            r.params.snapshots =
+                (struct worker_snapshots_params){.exec = &r.exec, .repository = repository, .tmp_dir = "/tmp"};
         if (!rows[i].alone)
             rig_cluster(&r);
         rig_open(&r);

@@ -201,8 +201,7 @@ static void who_could_not_read_its_past_does_not_lead_but_says_so(void **state) 
     rig_open(&r);
     assert_int_equal(rig_role(&r, 0), PARTITION_FOLLOWER);
     assert_int_equal(rig_info(&r, 0).epoch, 0);
-    assert_string_equal(rig_info(&r, 0).error,
-                        "cannot lead: the log-servers that hold what follows LSN 0 are away");
+    assert_string_equal(rig_info(&r, 0).error, "cannot lead: the log-servers that hold what follows LSN 0 are away");
     assert_false(rig_info(&r, 0).active);
     r.logs.logs[0].unreadable = false;
     rig_pass(&r, 500);

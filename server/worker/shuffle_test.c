@@ -25,13 +25,13 @@ static void sender_init(struct sender *s) {
 static struct cmd_effect send_of(struct sender *s, uint32_t p, uint64_t n, size_t bytes) {
     struct invocation_id id = rig_id(&s->r, p, n);
     struct slice callee = arena_copy(&s->r.fx.scratch, invocation_id_slice(&id));
-    struct cmd_effect e =
-        fx_call(&s->r.fx, SP_ONE_WAY_CALL, callee, TARGET_SERVICE, NULL, ++s->completion, 0, 0);
+    struct cmd_effect e = fx_call(&s->r.fx, SP_ONE_WAY_CALL, callee, TARGET_SERVICE, NULL, ++s->completion, 0, 0);
 
     if (bytes)
-        e.payload = SP_BYTES(&s->r.fx, one_way_call, .service_name = SLICE_LIT("S"), .handler_name = SLICE_LIT("callee"),
-                             .parameter = slice_of(arena_alloc(&s->r.fx.scratch, bytes), bytes),
-                             .invocation_id_notification_idx = s->completion);
+        e.payload =
+            SP_BYTES(&s->r.fx, one_way_call, .service_name = SLICE_LIT("S"), .handler_name = SLICE_LIT("callee"),
+                     .parameter = slice_of(arena_alloc(&s->r.fx.scratch, bytes), bytes),
+                     .invocation_id_notification_idx = s->completion);
     return e;
 }
 

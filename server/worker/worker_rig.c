@@ -266,8 +266,7 @@ void rig_place(struct rig *r, uint32_t p, const uint32_t *nodes, uint32_t n) {
     e.current.version++;
     e.current.n = n;
     memcpy(e.current.nodes, nodes, n * sizeof nodes[0]);
-    assert_int_equal(
-        epoch_metadata_edit(value ? bytes_slice(value) : SLICE_NULL, &e, version + 1, &out, &err), 0);
+    assert_int_equal(epoch_metadata_edit(value ? bytes_slice(value) : SLICE_NULL, &e, version + 1, &out, &err), 0);
     value = bytes_copy(buf_slice(&out));
     meta_publish(&r->meta->m, key, version + 1, value);
     (void)bytes_unref(value);
@@ -302,9 +301,8 @@ struct partition_info rig_info(struct rig *r, uint32_t p) {
 void rig_announce(struct rig *r, uint32_t p, epoch_t epoch, struct node_id leader) {
     struct record_header h = {
         .kind = CMD_ANNOUNCE_LEADER, .dedup = RECORD_DEDUP_SELF, .dedup_epoch = epoch, .created_at_ns = 1};
-    struct cmd_announce_leader m = {.epoch = epoch,
-                                    .first_key = r->worker->routes[p].first_key,
-                                    .last_key = r->worker->routes[p].last_key};
+    struct cmd_announce_leader m = {
+        .epoch = epoch, .first_key = r->worker->routes[p].first_key, .last_key = r->worker->routes[p].last_key};
     _cleanup_buf_ struct buf out = {0};
     char node[32];
 
@@ -320,17 +318,28 @@ const char *rig_said(struct rig *r) {
 
 static const char *kind_name(uint16_t kind) {
     switch ((enum command_kind)kind) {
-    case CMD_ANNOUNCE_LEADER: return "announce";
-    case CMD_INVOKE: return "invoke";
-    case CMD_INVOKER_EFFECT: return "effect";
-    case CMD_TRUNCATE_OUTBOX: return "truncate";
-    case CMD_TIMER: return "timer";
-    case CMD_PARTITION_DURABILITY: return "durability";
-    case CMD_PURGE_INVOCATION: return "purge";
-    case CMD_PURGE_JOURNAL: return "purge-journal";
-    case CMD_SIGNAL: return "signal";
-    case CMD_TERMINATE: return "terminate";
-    default: return "other";
+    case CMD_ANNOUNCE_LEADER:
+        return "announce";
+    case CMD_INVOKE:
+        return "invoke";
+    case CMD_INVOKER_EFFECT:
+        return "effect";
+    case CMD_TRUNCATE_OUTBOX:
+        return "truncate";
+    case CMD_TIMER:
+        return "timer";
+    case CMD_PARTITION_DURABILITY:
+        return "durability";
+    case CMD_PURGE_INVOCATION:
+        return "purge";
+    case CMD_PURGE_JOURNAL:
+        return "purge-journal";
+    case CMD_SIGNAL:
+        return "signal";
+    case CMD_TERMINATE:
+        return "terminate";
+    default:
+        return "other";
     }
 }
 
@@ -378,8 +387,7 @@ void rig_call_init(struct rig_call *c) {
 
 static void call(struct rig *r, struct rig_call *c, struct invocation_id id, uint64_t at_ms, uint64_t retention_ms,
                  bool wait) {
-    struct cmd_target target = {
-        .type = TARGET_SERVICE, .service = SLICE_LIT("S"), .handler = SLICE_LIT("h")};
+    struct cmd_target target = {.type = TARGET_SERVICE, .service = SLICE_LIT("S"), .handler = SLICE_LIT("h")};
     struct cmd_invoke cmd = {.id = invocation_id_slice(&id),
                              .target = &target,
                              .argument = SLICE_LIT("in"),
@@ -407,12 +415,18 @@ void rig_effects(struct rig *r, struct invocation_id id, const struct cmd_effect
     rig_run(r);
 }
 
+static void on_warm(void *arg, int status, const struct err *err) {}
+
 enum inv_status rig_status(struct rig *r, struct invocation_id id) {
     struct partition *p = worker_route(r->worker, invocation_id_pk(&id))->p;
     struct inv_header h = {0};
     struct arena a = {0};
-    int ret = tables_status(&p->rows, &id, &a, &h, NULL);
+    int ret;
 
+    while ((ret = tables_status(&p->rows, &id, &a, &h, NULL)) == RS_EAGAIN) {
+        partition_read_cold(p, on_warm, NULL);
+        rig_run(r);
+    }
     arena_done(&a);
     return ret < 0 ? INV_FREE : h.status;
 }

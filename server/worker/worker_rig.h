@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker/worker_rig.h : (tests) one worker, node 1 of a cluster, on a driven loop. Log and invoker are played by the test
- * (fake_log.h, fake_invoker.h), the metadata is a map (meta/fake_meta.h), the data store stands on a sim_disk whose jobs
- * run in rig_run(). Node 2 is a fabric of its own over the transport in memory: what the worker asks it waits in
- * rig.asked, and it can ask the worker. Nobody listens at the addresses of all other nodes. */
+/* worker/worker_rig.h : (tests) one worker, node 1 of a cluster, on a driven loop. Log and invoker are played by the
+ * test (fake_log.h, fake_invoker.h), the metadata is a map (meta/fake_meta.h), the data store stands on a sim_disk
+ * whose jobs run in rig_run(). Node 2 is a fabric of its own over the transport in memory: what the worker asks it
+ * waits in rig.asked, and it can ask the worker. Nobody listens at the addresses of all other nodes. */
 #pragma once
 #include "meta/fake_meta.h"
 #include "plugin/fake_transport.h"
@@ -60,7 +60,7 @@ struct partition *rig_partition(struct rig *r, uint32_t p);
 enum partition_role rig_role(struct rig *r, uint32_t p);
 struct partition_info rig_info(struct rig *r, uint32_t p);
 void rig_announce(struct rig *r, uint32_t p, epoch_t epoch, struct node_id leader); /* in the log, by somebody else */
-const char *rig_said(struct rig *r);                                                /* to the invoker, since last time */
+const char *rig_said(struct rig *r); /* to the invoker, since last time */
 /* The kinds of the records in the log from LSN @from on: "announce invoke ...". In rig.text. */
 const char *rig_log(struct rig *r, uint32_t p, lsn_t from);
 
@@ -83,7 +83,7 @@ enum inv_status rig_status(struct rig *r, struct invocation_id id);
 
 /* ---- the peer ---- */
 
-struct rig_question { /* of the peer to the worker */
+struct rig_question {        /* of the peer to the worker */
     struct fabric_call call; /* first */
     struct rig *r;
     int answers;
