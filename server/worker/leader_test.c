@@ -4,11 +4,7 @@
  * Two behaviours that other implementations test have no counterpart here. Timers do not spill: one timer of the loop
  * stands for all of a partition, its rows are read when it fires (timers.c, docs/decisions/002), whatever
  * worker.num-timers-in-memory-limit says. Trims that wait are not merged: each has its own delay, and there are few. */
-#include <stdio.h>
-#include <unistd.h>
-
-#include "snapshot/repository.h"
-#include "worker/worker_rig.h"
+#include "worker/snapshot_test_util.h"
 
 static uint64_t wall_ms(const struct rig *r) {
     return loop_wall_ns(r->net->loop) / 1000000;
@@ -306,20 +302,6 @@ static lsn_t proposed_since(struct rig *r, lsn_t from) {
     return found;
 }
 
-static struct repository *repository_in(char dir[64], char url[96]) {
-    struct repository_params p = {
-        .store = {.url = url}, .cluster_name = "c", .node_name = "n1", .fingerprint = 7, .retained = 1};
-    struct repository *r;
-    struct err err = {0};
-
-    (void)snprintf(dir, 64, "/tmp/leader_test-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    (void)snprintf(url, 96, "file://%s", dir);
-    if (repository_open(&p, &r, &err) < 0)
-        fail_msg("%s", err.msg);
-    return r;
-}
-
 /* Own tables durable up to 100, those of the other replica up to 70, the oldest snapshot that is kept at 50. */
 static void each_durability_mode_trims_up_to_what_it_promises_to_keep(void **state) {
     static const struct {
@@ -342,10 +324,8 @@ static void each_durability_mode_trims_up_to_what_it_promises_to_keep(void **sta
         {DURABILITY_DEFAULT, true, false, 0, 100},
         {DURABILITY_BALANCED, false, false, 0, 0}, /* no snapshot is ever made */
     };
-    char dir[64], url[96], command[96];
-    struct repository *repository = repository_in(dir, url);
+    struct place *at = *state;
 
-    (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct rig r;
         struct partition *p;
@@ -354,8 +334,7 @@ static void each_durability_mode_trims_up_to_what_it_promises_to_keep(void **sta
         r.partitions = 1;
         r.params.settings.durability = rows[i].mode;
         if (rows[i].repository)
-            r.params.snapshots =
-                (struct worker_snapshots_params){.exec = &r.exec, .repository = repository, .tmp_dir = "/tmp"};
+            with_snapshots(&r, at->repository);
         if (!rows[i].alone)
             rig_cluster(&r);
         rig_open(&r);
@@ -375,9 +354,6 @@ static void each_durability_mode_trims_up_to_what_it_promises_to_keep(void **sta
         assert_int_equal(r.logs.logs[0].trimmed, rows[i].point);
         rig_close(&r);
     }
-    (void)repository_free(repository);
-    (void)snprintf(command, sizeof command, "rm -rf %s", dir);
-    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): a test */
 }
 
 static void while_replicas_change_both_sets_count(void **state) {
@@ -532,7 +508,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_too_much_for_one_round_of_the_cleaner_is_done_soon_after),
     cmocka_unit_test(the_cleaner_stops_with_the_lead),
     cmocka_unit_test(durable_is_what_a_crash_leaves),
-    cmocka_unit_test(each_durability_mode_trims_up_to_what_it_promises_to_keep),
+    cmocka_unit_test_setup_teardown(each_durability_mode_trims_up_to_what_it_promises_to_keep, setup, teardown),
     cmocka_unit_test(while_replicas_change_both_sets_count),
     cmocka_unit_test(trims_come_after_their_delay_and_only_forward),
     cmocka_unit_test(of_two_durable_points_in_the_log_the_lower_one_trims_nothing),

@@ -101,6 +101,25 @@ static void a_claim_that_is_not_wanted_any_more_comes_to_nothing(void **state) {
     rig_close(&r);
 }
 
+static void a_claim_that_is_answered_when_the_partition_left_comes_to_nothing(void **state) {
+    struct rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_cluster(&r);
+    rig_open(&r);
+    rig_place(&r, 0, (uint32_t[]){1, 2}, 2);
+    r.meta->stuck = true;
+    worker_control(r.worker, 0, WORKER_LEAD, 1);
+    rig_run(&r);
+    rig_place(&r, 0, (uint32_t[]){2, 3}, 2);
+    fake_meta_go_on(r.meta);
+    rig_run(&r);
+    assert_int_equal(rig_role(&r, 0), PARTITION_STOPPED);
+    assert_int_equal(r.logs.logs[0].leads, 0);
+    rig_close(&r);
+}
+
 static void a_claim_on_its_way_is_used_by_whoever_wants_to_lead_again(void **state) {
     struct rig r;
 
@@ -576,6 +595,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_was_applied_before_a_restart_is_not_applied_again),
     cmocka_unit_test(a_replica_follows_until_it_is_told_to_lead),
     cmocka_unit_test(a_claim_that_is_not_wanted_any_more_comes_to_nothing),
+    cmocka_unit_test(a_claim_that_is_answered_when_the_partition_left_comes_to_nothing),
     cmocka_unit_test(a_claim_on_its_way_is_used_by_whoever_wants_to_lead_again),
     cmocka_unit_test(a_claim_that_fails_is_made_again),
     cmocka_unit_test(a_lead_that_the_log_cannot_give_is_asked_for_again_with_another_epoch),

@@ -247,6 +247,7 @@ static void whoever_waits_when_the_worker_stops_is_told(void **state) {
     struct rig r;
     struct rig_call c, late;
     struct invocation_id id;
+    struct epoch_metadata e = {.version = 9, .current = {.version = 2, .n = 2, .nodes = {1, 2}}};
 
     (void)state;
     open_cluster(&r);
@@ -263,7 +264,10 @@ static void whoever_waits_when_the_worker_stops_is_told(void **state) {
     assert_int_equal(late.reply.code, WORKER_SHUTDOWN);
     worker_control(r.worker, 0, WORKER_LEAD, 1); /* words that still come change nothing */
     worker_leader_hint(r.worker, 0, 9, RIG_PEER);
+    worker_applied_hint(r.worker, 0, 9);
+    worker_placement(r.worker, 0, &e);
     assert_int_equal(rig_info(&r, 0).leader_epoch, 0);
+    assert_null(rig_partition(&r, 0));
     rig_close(&r);
 }
 

@@ -40,10 +40,17 @@ void rig_turns(struct rig *r) {
     fake_run(r->net);
 }
 
+bool rig_step(struct rig *r) {
+    bool ran = run_job(r);
+
+    fake_run(r->net);
+    return ran;
+}
+
 void rig_run(struct rig *r) {
-    do
-        fake_run(r->net);
-    while (run_job(r));
+    fake_run(r->net);
+    while (rig_step(r))
+        ;
 }
 
 void rig_pass(struct rig *r, uint64_t ms) {
@@ -92,8 +99,8 @@ void rig_reply(struct rig *r, struct fabric_request *take, struct pp_reply reply
     rig_answer(r, take, buf_slice(&b));
 }
 
-static void on_reply(struct fabric_call *c, enum rpc_status s, struct node_id from, struct slice reply,
-                     struct bytes *frame, const struct err *why) {
+void rig_on_reply(struct fabric_call *c, enum rpc_status s, struct node_id from, struct slice reply,
+                  struct bytes *frame, const struct err *why) {
     struct rig_question *q = (struct rig_question *)(void *)c;
 
     q->answers++;
@@ -105,7 +112,7 @@ void rig_ask(struct rig *r, struct rig_question *q, uint16_t service, uint16_t t
     struct fabric_message m = {.service = service, .type = type, .head = body};
     struct fabric_dest d = {.node = {.id = 1}};
 
-    *q = (struct rig_question){.call = {.done = on_reply}, .r = r};
+    *q = (struct rig_question){.call = {.done = rig_on_reply}, .r = r};
     fabric_call(r->peer, &q->call, &d, LANE_GENERAL, &m, loop_now_ns(r->net->loop) + 3600000 * RIG_MS);
     rig_run(r);
 }
@@ -429,4 +436,24 @@ enum inv_status rig_status(struct rig *r, struct invocation_id id) {
     }
     arena_done(&a);
     return ret < 0 ? INV_FREE : h.status;
+}
+
+struct summing {
+    struct rig_sum sum;
+    int calls;
+};
+static void on_sum(void *arg, int status, lsn_t lsn, uint64_t checksum) {
+    struct summing *s = arg;
+
+    s->calls++;
+    s->sum = (struct rig_sum){status, lsn, checksum};
+}
+
+struct rig_sum rig_checksum(struct rig *r, uint32_t p) {
+    struct summing s = {0};
+
+    worker_checksum(r->worker, p, on_sum, &s);
+    rig_run(r);
+    assert_int_equal(s.calls, 1);
+    return s.sum;
 }

@@ -50,6 +50,7 @@ void rig_stop(struct rig *r);    /* the worker is gone, disk, logs and metadata 
 void rig_close(struct rig *r);   /* everything is freed */
 void rig_run(struct rig *r);     /* time stands still */
 void rig_turns(struct rig *r);   /* the same without jobs */
+bool rig_step(struct rig *r);    /* one job, then turns; false: none waits */
 void rig_pass(struct rig *r, uint64_t ms);
 
 /* rig_place() - the partition's replica set from now on: @n nodes from @nodes, in the metadata. */
@@ -81,6 +82,13 @@ void rig_effects(struct rig *r, struct invocation_id id, const struct cmd_effect
                 sizeof((const struct cmd_effect[]){__VA_ARGS__}) / sizeof(struct cmd_effect))
 enum inv_status rig_status(struct rig *r, struct invocation_id id);
 
+struct rig_sum {
+    int status;
+    lsn_t lsn;
+    uint64_t sum;
+};
+struct rig_sum rig_checksum(struct rig *r, uint32_t p);
+
 /* ---- the peer ---- */
 
 struct rig_question {        /* of the peer to the worker */
@@ -90,6 +98,8 @@ struct rig_question {        /* of the peer to the worker */
     enum rpc_status status;
     struct slice reply; /* in the rig's arena */
 };
+void rig_on_reply(struct fabric_call *c, enum rpc_status s, struct node_id from, struct slice reply,
+                  struct bytes *frame, const struct err *why); /* done() of a question that the test sends itself */
 void rig_ask(struct rig *r, struct rig_question *q, uint16_t service, uint16_t type, struct slice body);
 /* The oldest call to the peer; NULL. The test answers it. */
 struct fabric_request *rig_asked(struct rig *r);

@@ -87,6 +87,51 @@ static void the_only_replica_leads_without_being_told_and_follows_when_there_are
     rig_close(&r);
 }
 
+static void a_placement_without_replica_sets_is_none(void **state) {
+    struct rig r;
+    struct epoch_metadata e = {.version = 5};
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    worker_placement(r.worker, 0, &e);
+    rig_run(&r);
+    assert_int_equal(rig_role(&r, 0), PARTITION_LEADER); /* a node alone runs what nobody placed */
+    rig_close(&r);
+    rig_init(&r);
+    rig_cluster(&r);
+    rig_open(&r);
+    worker_placement(r.worker, 0, &e);
+    rig_run(&r);
+    assert_null(rig_partition(&r, 0));
+    e = (struct epoch_metadata){.version = 6, .next = {.version = 1, .n = 2, .nodes = {1, 2}}};
+    worker_placement(r.worker, 0, &e);
+    rig_run(&r);
+    assert_int_equal(rig_role(&r, 0), PARTITION_FOLLOWER); /* a member to be */
+    rig_close(&r);
+}
+
+static void a_replica_is_the_only_one_when_nobody_else_is_to_come(void **state) {
+    static const struct epoch_metadata rows[] = {
+        {.version = 5, .current = {.version = 1, .n = 1, .nodes = {2}}, .next = {.version = 2, .n = 1, .nodes = {1}}},
+        {.version = 5, .current = {.version = 1, .n = 1, .nodes = {1}}, .next = {.version = 2, .n = 1, .nodes = {2}}},
+        {.version = 5, .current = {.version = 1, .n = 1, .nodes = {1}}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct rig r;
+
+        rig_init(&r);
+        rig_cluster(&r);
+        rig_open(&r);
+        worker_placement(r.worker, 0, &rows[i]);
+        rig_run(&r);
+        assert_int_equal(rig_role(&r, 0), i == 2 ? PARTITION_LEADER : PARTITION_FOLLOWER);
+        rig_close(&r);
+    }
+}
+
 static void a_placement_with_a_newer_epoch_ends_the_lead_unless_it_is_its_own(void **state) {
     struct rig r;
     struct epoch_metadata e = {
@@ -466,43 +511,24 @@ static void views_of_a_store_that_failed_are_none(void **state) {
 
 /* ---- checksums ---- */
 
-struct sum {
-    int calls, status;
-    lsn_t lsn;
-    uint64_t sum;
-};
-static void on_sum(void *arg, int status, lsn_t lsn, uint64_t checksum) {
-    struct sum *s = arg;
-
-    *s = (struct sum){s->calls + 1, status, lsn, checksum};
-}
-static struct sum checksum(struct rig *r, uint32_t p) {
-    struct sum s = {0};
-
-    worker_checksum(r->worker, p, on_sum, &s);
-    rig_run(r);
-    assert_int_equal(s.calls, 1);
-    return s;
-}
-
 static void replicas_at_the_same_lsn_have_the_same_checksum(void **state) {
     struct rig r, s;
-    struct sum a, b;
+    struct rig_sum a, b;
     struct rig_call c;
 
     (void)state;
     rig_init(&r);
     rig_cluster(&r);
     rig_open(&r);
-    assert_int_equal(checksum(&r, 0).status, RS_ENOENT);
-    assert_int_equal(checksum(&r, 9).status, RS_ENOENT);
+    assert_int_equal(rig_checksum(&r, 0).status, RS_ENOENT);
+    assert_int_equal(rig_checksum(&r, 9).status, RS_ENOENT);
     rig_place(&r, 0, (uint32_t[]){1, 2}, 2);
-    a = checksum(&r, 0);
+    a = rig_checksum(&r, 0);
     assert_int_equal(a.status, 0);
     assert_int_equal(a.lsn, 0); /* nothing was applied yet */
     rig_lead(&r, 0);
     rig_submit(&r, &c, rig_id(&r, 0, 5), 0, FX_DAY_MS);
-    b = checksum(&r, 0);
+    b = rig_checksum(&r, 0);
     assert_int_equal(b.lsn, 2);
     assert_true(a.sum != b.sum);
     rig_init(&s); /* another node reads the same log */
@@ -512,14 +538,14 @@ static void replicas_at_the_same_lsn_have_the_same_checksum(void **state) {
     for (size_t i = 0; i < 2; i++)
         (void)fake_log_put(&s.logs, 0, bytes_ref(r.logs.logs[0].records[i]));
     rig_run(&s);
-    a = checksum(&s, 0);
+    a = rig_checksum(&s, 0);
     assert_int_equal(a.lsn, 2);
     assert_true(a.sum == b.sum);
     rig_close(&r);
     s.params.pool = NULL;
     rig_stop(&s);
     rig_open(&s);
-    assert_int_equal(checksum(&s, 0).status, RS_EUNSUPPORTED);
+    assert_int_equal(rig_checksum(&s, 0).status, RS_EUNSUPPORTED);
     rig_close(&s);
 }
 
@@ -532,7 +558,7 @@ static void the_checksum_of_a_store_that_failed_is_none(void **state) {
     rig_open(&r);
     sim_disk_fault(r.disk, SIM_FAULT_WRITE_EIO, NULL, 0, UINT64_MAX);
     rig_submit(&r, &c, rig_id(&r, 0, 5), 0, FX_DAY_MS);
-    assert_true(checksum(&r, 0).status < 0);
+    assert_true(rig_checksum(&r, 0).status < 0);
     sim_disk_fault(r.disk, SIM_FAULT_NONE, NULL, 0, 0);
     rig_close(&r);
 }
@@ -542,6 +568,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(metadata_that_cannot_be_read_is_no_start),
     cmocka_unit_test(placement_that_makes_no_sense_is_left_alone),
     cmocka_unit_test(the_only_replica_leads_without_being_told_and_follows_when_there_are_two),
+    cmocka_unit_test(a_placement_without_replica_sets_is_none),
+    cmocka_unit_test(a_replica_is_the_only_one_when_nobody_else_is_to_come),
     cmocka_unit_test(a_placement_with_a_newer_epoch_ends_the_lead_unless_it_is_its_own),
     cmocka_unit_test(a_leader_whose_rows_are_cold_does_the_same_a_little_later),
     cmocka_unit_test(an_outbox_that_is_cold_is_sent_a_little_later),
