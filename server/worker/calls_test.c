@@ -3,6 +3,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "proto/trace_context.h"
+#include "tracing/tracer.h"
 #include "worker/worker_rig.h"
 
 static void open_one(struct rig *r) {
@@ -420,6 +422,61 @@ static void a_schema_that_cannot_be_read_leaves_the_one_before(void **state) {
     rig_close(&r);
 }
 
+/* ---- tracing ---- */
+
+static int send_nowhere(void *self, struct slice request, struct err *err) {
+    return 0;
+}
+static void no_sender(void *self) {}
+static void on_closed(void *arg) {
+    *(bool *)arg = true;
+}
+
+static void the_leader_reports_start_and_end_of_what_is_traced(void **state) {
+    struct rig r;
+    struct rig_call c;
+    struct tracer_params tp;
+    struct tracer *tracer;
+    struct tracer_stats stats;
+    struct trace_context context;
+    struct cmd_target target = {.type = TARGET_SERVICE, .service = SLICE_LIT("S"), .handler = SLICE_LIT("h")};
+    _cleanup_buf_ struct buf trace = {0};
+    bool closed = false;
+
+    (void)state;
+    rig_init(&r);
+    tp = (struct tracer_params){
+        .loop = r.net->loop, .exec = &r.exec, .sender = {.send = send_nowhere, .cancel = no_sender, .free = no_sender}};
+    tracer = tracer_new(&tp);
+    tracer_begin(tracer, &context);
+    trace_context_encode(&context, &trace);
+    for (unsigned with = 0; with < 2; with++) {
+        struct invocation_id id;
+        struct cmd_invoke cmd = {.target = &target};
+
+        r.params.tracer = with ? tracer : NULL;
+        rig_open(&r);
+        for (unsigned traced = 0; traced < 2; traced++) {
+            id = rig_id(&r, 0, 10 * with + traced);
+            cmd.id = invocation_id_slice(&id);
+            cmd.trace = traced ? buf_slice(&trace) : SLICE_NULL;
+            rig_call_init(&c);
+            worker_call_invoke(r.worker, &c.c, &cmd, false);
+            rig_run(&r);
+            tracer_stats(tracer, &stats);
+            assert_int_equal(stats.spans, with && traced ? 1 : 0);
+            RIG_EFFECTS(&r, id, fx_pinned(6), fx_output(&r.fx, "x"), fx_end());
+            tracer_stats(tracer, &stats);
+            assert_int_equal(stats.spans, with && traced ? 2 : 0);
+        }
+        rig_stop(&r);
+    }
+    tracer_close(tracer, 0, on_closed, &closed);
+    rig_run(&r);
+    assert_true(closed);
+    rig_close(&r);
+}
+
 /* ---- records on their way to the log ---- */
 
 static void all_that_is_proposed_in_one_turn_is_one_append(void **state) {
@@ -538,6 +595,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_deployment_of_a_resume_is_looked_up_by_the_leader),
     cmocka_unit_test(the_deployment_of_a_restart_is_looked_up_by_the_leader),
     cmocka_unit_test(a_schema_that_cannot_be_read_leaves_the_one_before),
+    cmocka_unit_test(the_leader_reports_start_and_end_of_what_is_traced),
     cmocka_unit_test(all_that_is_proposed_in_one_turn_is_one_append),
     cmocka_unit_test(an_append_has_bounds_in_records_and_bytes),
     cmocka_unit_test(what_a_full_log_refuses_goes_when_it_has_room_in_the_same_order),
