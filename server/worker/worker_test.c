@@ -369,7 +369,9 @@ static void the_invoker_reads_head_state_and_journal_of_what_runs(void **state) 
     assert_memory_equal(buf_cstr(&rd.text), "23/23 Input SetState SetState", 29);
     rd.stop = 7;
     assert_int_equal(read_it(&r, &rd, id), 7);
-    RIG_EFFECTS(&r, id, fx_output(&r.fx, "x"), fx_end());
+    rig_call_init(&c);
+    worker_call_pause(r.worker, &c.c, &id);
+    rig_run(&r);
     assert_int_equal(read_it(&r, &rd, id), RS_ENOENT); /* it does not run any more */
     buf_done(&rd.text);
     rig_close(&r);
