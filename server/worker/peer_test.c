@@ -627,6 +627,23 @@ static void rows_of_another_node_are_confirmed_when_they_are_applied_and_count_o
     rig_close(&r);
 }
 
+static void rows_that_did_not_get_into_the_log_are_answered_when_the_lead_is_lost(void **state) {
+    struct rig r;
+    struct rig_question q;
+
+    (void)state;
+    open_cluster(&r);
+    rig_lead(&r, 0);
+    r.logs.logs[0].append_fails = RS_EAGAIN;
+    ask_ingest(&r, &q, 7, 5);
+    assert_int_equal(q.answers, 0);
+    fake_log_lose(&r.logs, 0, RS_ECLOSED, 9);
+    rig_run(&r);
+    assert_int_equal(ingested(&q).code, WORKER_LOST_LEADERSHIP);
+    assert_string_equal(rig_log(&r, 0, 1), "announce");
+    rig_close(&r);
+}
+
 /* ---- the controller's words ---- */
 
 static void words_of_the_controller_come_over_the_fabric(void **state) {
@@ -671,6 +688,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_command_that_is_none_is_answered_as_unknown),
     cmocka_unit_test(a_worker_that_stops_drops_what_it_holds_for_others),
     cmocka_unit_test(rows_of_another_node_are_confirmed_when_they_are_applied_and_count_once),
+    cmocka_unit_test(rows_that_did_not_get_into_the_log_are_answered_when_the_lead_is_lost),
     cmocka_unit_test(words_of_the_controller_come_over_the_fabric),
 };
 const struct unit_group peer_test_group = UNIT_GROUP(tests);
