@@ -287,9 +287,18 @@ static void world_init(struct fixture *f, uint64_t seed) {
                             "command"));
 }
 
-/* A row without its value, with half of it, without its last byte; with a key that is a byte short or long. */
+/* Tables whose rows begin with a version, and those where something has to follow it. */
+#define WITH_VERSION "\x01\x05\x06\x10\x11\x12\x13\x20\x21\x22\x23"
+#define WITH_MORE "\x01\x06\x10\x12\x20\x21\x23"
+
+static bool is_damage(int r) {
+    return r == RS_ECORRUPT || r == RS_EUNSUPPORTED;
+}
+
+/* A row without its value, with its version only, with half of it, without its last byte; with a key that is a byte
+ * short or long. */
 static void a_damaged_row_is_told_of_by_its_reader(void **state) {
-    bool told[256] = {false};
+    bool seen[256] = {false};
 
     (void)state;
     for (uint64_t seed = 1; seed <= 6; seed++) {
@@ -302,16 +311,16 @@ static void a_damaged_row_is_told_of_by_its_reader(void **state) {
             struct err err = {0};
             unsigned n = 0;
             int r = read_row(&f.t.reader, bytes_slice(key), &n, &err);
+            bool is_read = r == 0;
 
             assert_true(r == 0 || r == 1);
-            for (size_t k = 0; r == 0 && k < ARRAY_SIZE(lengths); k++) {
+            seen[key->data[0]] |= is_read;
+            for (size_t k = 0; is_read && k < ARRAY_SIZE(lengths); k++) {
                 mem_table_put(&f.t, bytes_slice(key), slice_sub(bytes_slice(value), 0, lengths[k]));
-                n = 0;
                 r = read_row(&f.t.reader, bytes_slice(key), &n, &err);
-                if (lengths[k] == 0)
-                    told[key->data[0]] |= r == RS_ECORRUPT || r == RS_EUNSUPPORTED;
-                assert_true(r == 0 || r == RS_ECORRUPT || r == RS_EUNSUPPORTED);
-                r = 0;
+                assert_true(r == 0 || is_damage(r));
+                if (strchr(lengths[k] == 0 ? WITH_VERSION : WITH_MORE, key->data[0]) && lengths[k] < 2 && r == 0)
+                    fail_msg("table %02x, %zu of %zu bytes", key->data[0], lengths[k], value->len);
             }
             mem_table_del(&f.t, bytes_slice(key));
             for (int longer = 0; longer < 2; longer++) {
@@ -322,7 +331,7 @@ static void a_damaged_row_is_told_of_by_its_reader(void **state) {
                     buf_put_u8(&other, 0);
                 mem_table_put(&f.t, buf_slice(&other), bytes_slice(value));
                 r = read_row(&f.t.reader, buf_slice(&other), &n, &err);
-                assert_true(r == 0 || r == 1 || r == RS_ECORRUPT || r == RS_ENOENT);
+                assert_true(r == 0 || r == 1 || r == RS_ENOENT || is_damage(r));
                 mem_table_del(&f.t, buf_slice(&other));
             }
             mem_table_put(&f.t, bytes_slice(key), bytes_slice(value));
@@ -331,9 +340,8 @@ static void a_damaged_row_is_told_of_by_its_reader(void **state) {
         }
         fixture_done(&f);
     }
-    for (const char *t = "\x01\x05\x06\x10\x11\x12\x13\x20\x21\x22\x23"; *t; t++)
-        if (!told[(uint8_t)*t])
-            fail_msg("table %02x", (unsigned)*t);
+    for (const char *t = WITH_VERSION; *t; t++)
+        assert_true(seen[(uint8_t)*t]);
 }
 
 static const struct CMUnitTest tests[] = {
