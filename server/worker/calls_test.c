@@ -194,6 +194,7 @@ static void a_signal_is_answered_when_it_is_committed(void **state) {
     struct invocation_id id;
     struct cmd_result ok = {.value = SLICE_LIT("x")};
     struct cmd_signal m = {.index = 17, .result = &ok};
+    struct record_view record;
 
     (void)state;
     open_one(&r);
@@ -208,6 +209,8 @@ static void a_signal_is_answered_when_it_is_committed(void **state) {
     rig_run(&r);
     worker_call_drop(r.worker, &gone.c);
     assert_int_equal(c.answers, 0);
+    assert_int_equal(record_view(bytes_slice(r.logs.logs[0].records[r.logs.logs[0].n - 1]), &record, NULL), 0);
+    assert_int_equal(record.header.dedup, RECORD_DEDUP_NONE); /* a new leader's epoch does not fence it */
     fake_log_commit(&r.logs, 0, 1);
     assert_int_equal(answered(&r, &c), WORKER_OK);
     fake_log_commit(&r.logs, 0, 1);
@@ -368,6 +371,7 @@ static void the_deployment_of_a_resume_is_looked_up_by_the_leader(void **state) 
         {"dp_10000000000000000000001", "dp_one", WORKER_INCOMPATIBLE_DEPLOYMENT, 5},
     };
     struct rig r;
+    struct rig_call c;
 
     (void)state;
     open_one(&r);
@@ -384,6 +388,11 @@ static void the_deployment_of_a_resume_is_looked_up_by_the_leader(void **state) 
         assert_true(slice_eq_str(h.deployment, rows[i].deployment));
     }
     assert_int_equal(resume(&r, rig_id(&r, 0, 99), SLICE_LIT("latest")), WORKER_NOT_FOUND);
+    rig_submit(&r, &c, rig_id(&r, 0, 50), 0, FX_DAY_MS); /* not pinned yet: it takes the latest anyhow, and no other */
+    assert_int_equal(pause_it(&r, rig_id(&r, 0, 50)), WORKER_OK);
+    assert_int_equal(resume(&r, rig_id(&r, 0, 50), SLICE_LIT("dp_10000000000000000000001")),
+                     WORKER_CANNOT_CHANGE_DEPLOYMENT);
+    assert_int_equal(resume(&r, rig_id(&r, 0, 50), SLICE_LIT("latest")), WORKER_OK);
     rig_close(&r);
 }
 
