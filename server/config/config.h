@@ -162,8 +162,7 @@ struct config {
         uint64_t query_memory;
     } admin;
     struct {
-        uint64_t cleanup_interval_ns, queue_length, max_batch_records, max_batch_bytes, stall_timeout_ns;
-        uint64_t checksum_interval_ns; /* 0: off */
+        uint64_t cleanup_interval_ns, stall_timeout_ns;
         uint64_t trim_delay_ns;
         unsigned durability; /* enum worker_durability */
         struct {

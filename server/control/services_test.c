@@ -5,18 +5,13 @@
 #include "control/metadata_proxy.h"
 #include "control/node_ctl.h"
 #include "control/requests.h"
+#include "meta/fake_meta.h"
 #include "meta/logs_config.h"
 #include "meta/partition_table.h"
 #include "plugin/fake_transport.h"
 #include "unit.h"
 
 #define MS 1000000ull
-struct fake_meta {
-    struct meta m; /* first */
-    struct list waiting;
-    struct loop_hook hook;
-    bool stuck; /* no quorum: nothing is answered */
-};
 struct world {
     struct fake_net *net;
     struct fabric *server, *client;
@@ -27,42 +22,6 @@ struct world {
     uint64_t fingerprint;
     struct arena arena;
 };
-
-/* ---- a metadata provider ---- */
-
-static void meta_answer(void *arg) {
-    struct fake_meta *f = arg;
-
-    for (struct list *l; !f->stuck && (l = list_pop_front(&f->waiting));) {
-        struct meta_cas_req *r = LIST_ENTRY(l, struct meta_cas_req, link);
-        uint32_t version = meta_version(&f->m, r->key);
-        struct err err;
-
-        if (version == r->expected) {
-            meta_publish(&f->m, r->key, version + 1, r->value);
-            meta_cas_answer(r, 0, version + 1, NULL);
-        } else {
-            (void)err_set(&err, RS_EEXIST, "another version");
-            meta_cas_answer(r, RS_EEXIST, version, &err);
-        }
-    }
-}
-static void meta_put(struct meta *m, struct meta_cas_req *r) {
-    struct fake_meta *f = (struct fake_meta *)(void *)m;
-
-    list_push_back(&f->waiting, &r->link);
-    loop_hook_arm(m->loop, &f->hook);
-}
-static void meta_end(struct meta *m) {
-    struct fake_meta *f = (struct fake_meta *)(void *)m;
-
-    loop_hook_disarm(&f->hook);
-    for (struct list *l; (l = list_pop_front(&f->waiting));)
-        meta_cas_drop(LIST_ENTRY(l, struct meta_cas_req, link));
-    meta_done(m);
-    free(f);
-}
-static const struct meta_ops ops = {.cas = meta_put, .free = meta_end};
 
 /* ---- a node and a tool ---- */
 
@@ -101,10 +60,7 @@ static void world_open(struct world *w) {
     fp.cluster_name = "";
     fp.self = (struct node_id){0};
     w->client = fabric_new(&fp);
-    w->meta = xnew(struct fake_meta);
-    meta_init(&w->meta->m, &ops, w->net->loop);
-    list_init(&w->meta->waiting);
-    loop_hook_init(&w->meta->hook, meta_answer, w->meta);
+    w->meta = fake_meta_new(w->net->loop);
     np = (struct node_ctl_params){.loop = w->net->loop,
                                   .fabric = w->server,
                                   .meta = &w->meta->m,
@@ -454,8 +410,7 @@ static void whoever_waits_when_a_node_stops_is_told(void **state) {
         assert_true(q[i].done);
         assert_int_equal(q[i].status, RPC_SERVICE_STOPPED);
     }
-    w.meta->stuck = false; /* what still comes in finds nobody */
-    loop_hook_arm(w.net->loop, &w.meta->hook);
+    fake_meta_go_on(w.meta); /* what still comes in finds nobody */
     fake_run(w.net);
     world_close(&w);
 }

@@ -321,6 +321,7 @@ void partition_lead(struct partition *p) {
     shuffle_start(p);
     cleaner_start(p);
     durability_start(p);
+    stall_watch_start(p);
     route_leads_here(p->route);
     worker_partition_changed(p->w, p);
 }
@@ -332,6 +333,7 @@ void partition_stop_leading(struct partition *p) {
     shuffle_stop(p);
     cleaner_stop(p);
     durability_stop(p);
+    stall_watch_stop(p);
     partition_drop_proposals(p);
     route_lost_here(p->route);
     worker_partition_changed(p->w, p);

@@ -87,8 +87,6 @@ static void keep_durable(struct replica_set *of, lsn_t *durable, const struct re
 }
 
 static void learn(struct route *r, const struct epoch_metadata *e) {
-    if (e->version <= r->placement_version)
-        return;
     r->placement_version = e->version;
     keep_durable(&r->current, r->durable, &e->current);
     keep_durable(&r->next, r->next_durable, &e->next);

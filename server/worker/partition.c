@@ -403,6 +403,36 @@ static void on_lost(void *arg, int status, epoch_t tail_epoch, const struct err 
     timer_set(worker_loop(p->w), &p->retry, 0);
 }
 
+/* ---- a leader that does not move ---- */
+
+/* It looks several times within the timeout, so that it acts at most a quarter of it too late. */
+static void look_for_stall(void *arg) {
+    struct partition *p = arg;
+    uint64_t now = loop_now_ns(worker_loop(p->w)), timeout = worker_settings(p->w)->stall_timeout_ns;
+    lsn_t applied = sm_applied(p->sm);
+
+    if (log_committed_tail(p->log) <= applied + 1) {
+        p->stall.since_ns = 0;
+    } else if (!p->stall.since_ns || applied != p->stall.applied) {
+        p->stall.since_ns = now;
+        p->stall.applied = applied;
+    } else if (now - p->stall.since_ns >= timeout) {
+        lead_ended(p, "nothing was applied for worker.stall-timeout, epoch", p->epoch);
+        return;
+    }
+    timer_set(worker_loop(p->w), &p->stall.timer, timeout / 4);
+}
+
+void stall_watch_start(struct partition *p) {
+    p->stall.since_ns = 0;
+    if (worker_settings(p->w)->stall_timeout_ns)
+        look_for_stall(p);
+}
+
+void stall_watch_stop(struct partition *p) {
+    timer_stop(worker_loop(p->w), &p->stall.timer);
+}
+
 /* ---- catching up ---- */
 
 static void look_whether_active(struct partition *p) {
@@ -520,6 +550,7 @@ struct partition *partition_new(struct worker *w, uint32_t id, uint64_t first_ke
     timer_init(&p->retry, claim, p);
     timer_init(&p->restart, restart, p);
     timer_init(&p->find_tail, find_tail, p);
+    timer_init(&p->stall.timer, look_for_stall, p);
     p->route = worker_route_of(w, id);
     partition_init_leader(p);
     return p;

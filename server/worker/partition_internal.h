@@ -89,6 +89,11 @@ struct partition {
     struct leader_timers timers;
     struct shuffle shuffle;
     struct timer cleaner, durability;
+    struct {
+        struct timer timer;
+        uint64_t since_ns; /* it was seen behind at @applied first; 0: it is not behind */
+        lsn_t applied;
+    } stall;
     struct arena scratch;
 
     /* durability: applied LSN noted with marks of the store */
@@ -131,6 +136,9 @@ void partition_fast_forwarded(struct partition *p, lsn_t lsn); /* the tables sta
 void partition_merge(struct partition *p);                     /* writes of the last record into the overlay */
 /* Right after RS_EAGAIN: fetch what was cold, then call @again. */
 void partition_read_cold(struct partition *p, store_done_fn again, void *arg);
+/* While it leads: when records are committed and none is applied for the stall timeout, the lead is over. */
+void stall_watch_start(struct partition *p);
+void stall_watch_stop(struct partition *p);
 /* actions.c */
 void partition_init_leader(struct partition *p);
 void partition_run_actions(struct partition *p);

@@ -355,6 +355,41 @@ static void a_suspended_invocation_wakes_for_what_it_awaits(void **state) {
     fixture_done(&f);
 }
 
+static void what_came_before_the_suspension_wakes_at_once_and_the_same_again_does_not(void **state) {
+    static const struct {
+        bool signal, sleep; /* what came before */
+        bool wakes;
+    } rows[] = {{true, false, true}, {false, true, true}, {true, true, true}, {false, false, false}};
+    const uint32_t completions[] = {1}, signals[] = {17};
+    struct cmd_future any = {.completions = completions, .n_completions = 1, .signals = signals, .n_signals = 1};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct fixture f;
+        struct slice id;
+
+        fixture_init(&f, 0, UINT64_MAX);
+        id = running(&f, "k", 1);
+        assert_int_equal(
+            FX_EFFECTS(&f, id,
+                       fx_command(SP_SLEEP, SP_BYTES(&f, sleep, .wake_up_time_ms = 50, .result_completion_id = 1))),
+            0);
+        if (rows[i].signal)
+            assert_int_equal(fx_signal(&f, id, 17, NULL, "x"), 0);
+        for (int again = 0; rows[i].sleep && again < 2; again++) /* the second time it is not there any more */
+            assert_int_equal(FX(&f, CMD_TIMER, timer, .time_ms = 50, .kind = TIMER_SLEEP, .id = id, .completion_id = 1),
+                             0);
+        assert_int_equal(FX_EFFECTS(&f, id, fx_suspend(&any)), 0);
+        assert_int_equal(fx_status(&f, id), rows[i].wakes ? INV_INVOKED : INV_SUSPENDED);
+        assert_int_equal(fixture_actions(&f, SM_ACTION_INVOKE), rows[i].wakes);
+        assert_int_equal(fx_header(&f, id).journal_length, 2 + rows[i].signal + rows[i].sleep);
+        CHECK(&f);
+        assert_int_equal(fx_signal(&f, id, 17, NULL, "y"), 0); /* wakes it now, unless it woke */
+        assert_int_equal(fixture_actions(&f, SM_ACTION_INVOKE), !rows[i].wakes);
+        fixture_done(&f);
+    }
+}
+
 static void a_future_tree_is_pruned_as_its_parts_arrive(void **state) {
     struct fixture f;
     const uint32_t both[] = {1, 2};
@@ -643,6 +678,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_delayed_send_is_scheduled),
     cmocka_unit_test(a_sleep_completes_once),
     cmocka_unit_test(a_suspended_invocation_wakes_for_what_it_awaits),
+    cmocka_unit_test(what_came_before_the_suspension_wakes_at_once_and_the_same_again_does_not),
     cmocka_unit_test(a_future_tree_is_pruned_as_its_parts_arrive),
     cmocka_unit_test(the_first_of_an_indexed_signal_wins_and_named_ones_are_all_stored),
     cmocka_unit_test(signals_and_awakeables_of_a_handler_reach_their_invocation),

@@ -238,6 +238,87 @@ static void attach_follows_the_status(void **state) {
     fixture_done(&f);
 }
 
+static void whoever_attaches_to_a_workflow_gets_its_one_result(void **state) {
+    struct fixture f;
+    struct cmd_sink sink = {.request_id = SLICE_LIT(R2)};
+    struct slice id;
+
+    (void)state;
+    start(&f);
+    id = fx_id(&f, "k", 1);
+    assert_int_equal(
+        fx_invoke(&f, id,
+                  (struct fx_invoke){.type = TARGET_WORKFLOW_RUN, .key = "k", .request = R1, .retention_ms = 1000}),
+        0);
+    assert_int_equal(FX(&f, CMD_ATTACH, attach, .id = id, .block = true, .sink = &sink), 0);
+    assert_int_equal(f.a.n, 0);
+    end_with(&f, id, "x");
+    assert_int_equal(fixture_actions(&f, SM_ACTION_INGRESS_RESPONSE), 2);
+    assert_memory_equal(fixture_action(&f, SM_ACTION_INGRESS_RESPONSE, 1)->request_id, R2, 16);
+    assert_int_equal(FX(&f, CMD_ATTACH, attach, .id = id, .block = true, .sink = &sink), 0);
+    assert_true(slice_eq_str(f.a.items[0].response.result.value, "x"));
+    CHECK(&f);
+    fixture_done(&f);
+}
+
+struct expiries {
+    uint64_t invocation_ms, journal_ms;
+};
+static int note_expiry(void *arg, uint64_t time_ms, enum expiry_kind kind, const struct invocation_id *id) {
+    struct expiries *e = arg;
+
+    (void)id;
+    *(kind == EXPIRY_JOURNAL ? &e->journal_ms : &e->invocation_ms) = time_ms;
+    return 0;
+}
+
+static void what_is_kept_expires_so_long_after_its_end(void **state) {
+    static const struct {
+        uint64_t retention_ms, journal_ms, invocation_after, journal_after; /* 0: no row */
+    } rows[] = {
+        {1000, 400, 1000, 400},
+        {1000, 1000, 1000, 0}, /* goes with the invocation */
+        {1000, 5000, 1000, 0}, /* never outlives it */
+        {1000, 0, 1000, 0},    /* gone at once */
+        {UINT64_MAX, 0, UINT64_MAX, 0},
+        {0, 400, 0, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct fixture f;
+        struct slice id;
+        struct expiries e = {0};
+        uint64_t end_ms;
+
+        start(&f);
+        id = fx_id(&f, "k", 1);
+        assert_int_equal(
+            fx_invoke(
+                &f, id,
+                (struct fx_invoke){.key = "k", .retention_ms = rows[i].retention_ms, .journal_ms = rows[i].journal_ms}),
+            0);
+        f.now_ms += 77; /* it counts from the end */
+        end_with(&f, id, "x");
+        end_ms = f.now_ms;
+        assert_int_equal(tables_expired(&f.t.reader, UINT64_MAX, note_expiry, &e, NULL), 0);
+        if (rows[i].retention_ms == UINT64_MAX)
+            assert_true(e.invocation_ms == UINT64_MAX); /* does not wrap around */
+        else
+            assert_int_equal(e.invocation_ms, rows[i].invocation_after ? end_ms + rows[i].invocation_after : 0);
+        assert_int_equal(e.journal_ms, rows[i].journal_after ? end_ms + rows[i].journal_after : 0);
+        if (rows[i].journal_after) { /* due from that millisecond on */
+            e = (struct expiries){0};
+            assert_int_equal(tables_expired(&f.t.reader, end_ms + rows[i].journal_after - 1, note_expiry, &e, NULL), 0);
+            assert_int_equal(e.journal_ms, 0);
+            assert_int_equal(tables_expired(&f.t.reader, end_ms + rows[i].journal_after, note_expiry, &e, NULL), 0);
+            assert_int_equal(e.journal_ms, end_ms + rows[i].journal_after);
+            assert_int_equal(e.invocation_ms, 0);
+        }
+        fixture_done(&f);
+    }
+}
+
 static void retention_decides_what_purging_finds(void **state) {
     struct fixture f;
     struct slice id, none;
@@ -287,6 +368,26 @@ static void purging_a_workflow_deletes_its_state(void **state) {
     CHECK(&f);
     assert_int_equal(FX(&f, CMD_PURGE_INVOCATION, purge, .id = id), 0);
     assert_int_equal(f.t.n, 2);
+    assert_int_equal(
+        fx_invoke(&f, id, (struct fx_invoke){.type = TARGET_WORKFLOW_RUN, .key = "k", .retention_ms = 1000}), 0);
+    assert_string_equal(fx_actions(&f), "invoke"); /* as if it never ran */
+    fixture_done(&f);
+}
+
+static void records_without_a_number_are_never_duplicates(void **state) {
+    struct fixture f;
+    struct record_header h = {.kind = CMD_CHECKSUM, .dedup = RECORD_DEDUP_SELF, .dedup_epoch = 2, .dedup_seq = 5};
+
+    (void)state;
+    start(&f);
+    assert_int_equal(fixture_apply_header(&f, &h, SLICE_NULL), 0);
+    h = (struct record_header){.kind = CMD_CHECKSUM, .dedup = RECORD_DEDUP_NONE};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(fixture_apply_header(&f, &h, SLICE_NULL), 0);
+        assert_int_equal(f.a.n, 1);
+    }
+    assert_int_equal(fx_rows(&f, T_DEDUP), 0);
+    assert_int_equal(sm_epoch(f.sm), 2); /* they say nothing of who leads */
     fixture_done(&f);
 }
 
@@ -514,8 +615,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_duplicate_attaches_in_flight_and_is_answered_when_completed),
     cmocka_unit_test(a_second_run_of_a_workflow_is_refused_but_its_retry_waits),
     cmocka_unit_test(attach_follows_the_status),
+    cmocka_unit_test(whoever_attaches_to_a_workflow_gets_its_one_result),
+    cmocka_unit_test(what_is_kept_expires_so_long_after_its_end),
     cmocka_unit_test(retention_decides_what_purging_finds),
     cmocka_unit_test(purging_a_workflow_deletes_its_state),
+    cmocka_unit_test(records_without_a_number_are_never_duplicates),
     cmocka_unit_test(the_fence_skips_duplicates_and_older_leaders),
     cmocka_unit_test(records_for_other_keys_only_move_the_applied_lsn),
     cmocka_unit_test(the_format_is_written_even_when_the_log_begins_with_a_gap),

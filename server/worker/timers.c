@@ -3,7 +3,7 @@
  * and the last row that was proposed in this term. A row goes when its Timer record is applied (execution.md §18). */
 #include "worker/partition_internal.h"
 
-enum { FIRE_BATCH = 256, RETRY_MS = 10 };
+enum { FIRE_BATCH = 256, MORE_MS = 1, RETRY_MS = 10 };
 
 static uint64_t wall_ms(const struct partition *p) {
     return loop_wall_ns(worker_loop(p->w)) / 1000000;
@@ -81,8 +81,8 @@ static void fire(struct partition *p) {
         return;
     }
     p->timers.armed_ms = UINT64_MAX;
-    if (f.next_ms <= f.now) /* more is due than one turn takes */
-        arm(p, f.now + (partition_writable(p) ? 0 : RETRY_MS));
+    if (f.next_ms <= f.now) /* more is due than one turn takes; a timer without delay would fire in this one */
+        arm(p, f.now + (partition_writable(p) ? MORE_MS : RETRY_MS));
     else if (f.next_ms != UINT64_MAX)
         arm(p, f.next_ms);
 }
