@@ -2,7 +2,9 @@
 /* invoker/attempt.c : one attempt: one HTTP stream to a deployment, from Start to its end.
  *
  * Never waits for the response head before sending, never for the end of the request before reading
- * (service-protocol.md §3). Bytes are consumed (the window opens) only when the owner took the effects. */
+ * (service-protocol.md §3). Bytes are consumed (the window opens) only when they were turned into effects that the
+ * owner took. A message that does not fit the window is put together only once the pool gave its memory; until then,
+ * and while the owner takes nothing, what the window let through waits in attempt.held. */
 #include "invoker/identity.h"
 #include "invoker/invoker_internal.h"
 #include "base/text.h"
@@ -10,84 +12,26 @@
 
 #include <stdio.h>
 
-enum { DRAIN_NS_AFTER_END = 5 };
+enum {
+    DRAIN_NS_AFTER_END = 5,
+    STATE_STEP_BYTES = 64 << 10, /* of memory taken while the state is read */
+};
 
 static void fail_attempt(struct attempt *a, const struct attempt_failure *f);
+
+static const char no_end_text[] = "the deployment ended the stream without End, Suspension or Error";
 
 #define FAIL(a_, code_, doc_, text_, ...)                                                                              \
     fail_attempt((a_), &(struct attempt_failure){                                                                      \
                            .code = (code_), .doc_code = (doc_), .message = slice_str(text_), ##__VA_ARGS__})
 
-/* ---- sending ---- */
-
-static struct bytes *frame(uint16_t type, uint16_t flags, struct slice payload) {
-    struct bytes *b = bytes_new(SP_FRAME_HEADER_BYTES + payload.len);
-
-    sp_frame_header_put(b->data, type, flags, (uint32_t)payload.len);
-    if (payload.len)
-        memcpy(b->data + SP_FRAME_HEADER_BYTES, payload.data, payload.len);
-    return b;
-}
-
-static void send_frame(struct attempt *a, uint16_t type, struct slice payload) {
-    if (payload.len < 1024) {
-        uint8_t small[SP_FRAME_HEADER_BYTES + 1024];
-
-        sp_frame_header_put(small, type, 0, (uint32_t)payload.len);
-        if (payload.len)
-            memcpy(small + SP_FRAME_HEADER_BYTES, payload.data, payload.len);
-        (void)http_stream_write_copy(a->stream, slice_of(small, SP_FRAME_HEADER_BYTES + payload.len));
-    } else {
-        (void)http_stream_write(a->stream, frame(type, 0, payload));
-    }
-}
-
-static void keep_alive(struct attempt *a) {
+void attempt_keep_alive(struct attempt *a) {
     if (!a->in)
         return;
     if (a->request_ended)
         timer_set(a->inv->loop, &a->abort, a->abort_ns);
     else
         timer_set(a->inv->loop, &a->inactivity, a->inactivity_ns);
-}
-
-void attempt_notify(struct attempt *a, uint16_t type, struct slice payload) {
-    if (type == SP_RUN_COMPLETION && a->protocol >= 7) {
-        struct sp_notification n;
-        struct buf out = {0};
-        struct sp_propose_run_completion_ack ack = {0};
-
-        if (sp_notification_decode(&n, payload, &a->inv->arena, NULL) == 0) {
-            ack.completion_id = n.completion_id;
-            sp_propose_run_completion_ack_encode(&ack, &out);
-            send_frame(a, SP_PROPOSE_RUN_COMPLETION_ACK, buf_slice(&out));
-        }
-        buf_done(&out);
-    } else {
-        send_frame(a, type, payload);
-    }
-    keep_alive(a);
-}
-
-void attempt_ack(struct attempt *a, uint32_t command_index) {
-    struct sp_command_ack ack = {.command_index = command_index};
-    struct buf out = {0};
-
-    if (a->request_ended)
-        return;
-    sp_command_ack_encode(&ack, &out);
-    send_frame(a, SP_COMMAND_ACK, buf_slice(&out));
-    buf_done(&out);
-}
-
-static void end_request(struct attempt *a) {
-    if (a->request_ended)
-        return;
-    a->request_ended = true;
-    timer_stop(a->inv->loop, &a->inactivity);
-    http_stream_end(a->stream);
-    if (a->in)
-        timer_set(a->inv->loop, &a->abort, a->abort_ns);
 }
 
 /* ---- the end of an attempt ---- */
@@ -100,12 +44,18 @@ void attempt_free(struct attempt *a) {
         a->in->attempt = NULL;
     }
     (void)trace_attempt_free(a->trace); /* what never began: its rows were cold */
+    if (a->gone)
+        *a->gone = a;
     timer_stop(a->inv->loop, &a->inactivity);
     timer_stop(a->inv->loop, &a->abort);
     list_remove(&a->link);
     if (a->stream)
         http_stream_reset(a->stream);
+    mem_wait_cancel(&a->in_wait);
+    mem_wait_cancel(&a->out_wait);
+    mem_give(&a->claim, a->claim.held);
     sp_decoder_done(&a->decoder);
+    buf_done(&a->held);
     buf_done(&a->names);
     free(a);
 }
@@ -122,8 +72,18 @@ static void fail_attempt(struct attempt *a, const struct attempt_failure *f) {
     attempt_free(a);
 }
 
+/* Waits for us: for memory, or for the owner. */
+static bool is_held_up(const struct attempt *a) {
+    return a->in && (list_linked(&a->link) || mem_waits(&a->in_wait) || mem_waits(&a->out_wait));
+}
+
 static void on_inactivity(void *arg) {
-    end_request(arg);
+    struct attempt *a = arg;
+
+    if (is_held_up(a))
+        attempt_keep_alive(a);
+    else
+        attempt_end_request(a);
 }
 
 static void on_abort(void *arg) {
@@ -131,6 +91,14 @@ static void on_abort(void *arg) {
 
     if (!a->in) { /* drained long enough */
         attempt_free(a);
+        return;
+    }
+    if (a->broken[0]) {
+        FAIL(a, 500, "RT0006", a->broken, .not_the_sdk = true);
+        return;
+    }
+    if (is_held_up(a)) {
+        attempt_keep_alive(a);
         return;
     }
     FAIL(a, 500, "RT0001", "the deployment neither answered nor suspended within the abort timeout");
@@ -182,7 +150,7 @@ static void on_head(void *arg, struct http_stream *s, unsigned status, const str
 
     if (!a->in)
         return;
-    keep_alive(a);
+    attempt_keep_alive(a);
     if (status < 200 || status > 299) {
         refuse_status(a, status, h, n);
         return;
@@ -200,41 +168,72 @@ static void detach(struct attempt *a) {
 
     timer_stop(a->inv->loop, &a->inactivity);
     attempt_trace_end(a, in, NULL);
+    list_remove(&a->link);
     invocation_finished(in);
-    end_request(a);
+    mem_wait_cancel(&a->out_wait);
+    a->sent = a->upto;
+    attempt_end_request(a);
+    if (a->stream)
+        http_stream_end(a->stream); /* also one that was to end behind the journal */
     timer_set(a->inv->loop, &a->abort, DRAIN_NS_AFTER_END * 1000000000ull);
 }
 
 static void consume(struct attempt *a) {
-    size_t n = a->unconsumed;
+    size_t n = a->unconsumed - a->held.len;
 
-    a->unconsumed = 0;
-    if (n)
+    a->unconsumed = a->held.len;
+    if (n && a->stream)
         http_stream_consume(a->stream, n);
 }
 
-void attempt_consume_held(struct attempt *a) {
-    if (a->unconsumed)
-        consume(a);
+static int too_large(struct attempt *a, size_t n, struct attempt_failure *f) {
+    char text[200];
+
+    (void)snprintf(text, sizeof text,
+                   "a message of %zu bytes does not fit the memory of one invocation, %zu bytes "
+                   "(worker.invoker.per-invocation-memory-limit)",
+                   n, a->inv->params.invocation_memory_bytes);
+    *f = (struct attempt_failure){.code = 500,
+                                  .doc_code = "RT0001",
+                                  .message = arena_copy(&a->inv->arena, slice_str(text)),
+                                  .behavior = SP_BEHAVIOR_PAUSE,
+                                  .not_the_sdk = true};
+    return RS_ENOMEM;
 }
 
-static void on_data(void *arg, struct http_stream *s, struct slice data) {
-    struct attempt *a = arg;
+/* May the frame that goes on with @data be put together? 1 yes, 0 it waits for memory, negative never: @f is filled. */
+static int admit(struct attempt *a, struct slice data, struct attempt_failure *f) {
+    size_t n = sp_decoder_announced(&a->decoder, data);
+
+    if (LIKELY(n <= a->inv->share) || n <= a->frame_held || n - SP_FRAME_HEADER_BYTES >= a->decoder.limit)
+        return 1;
+    if (n > a->inv->params.invocation_memory_bytes)
+        return too_large(a, n, f);
+    if (!mem_take_or_wait(&a->claim, &a->in_wait, n))
+        return 0;
+    a->frame_held = n;
+    return 1;
+}
+
+static void hold(struct attempt *a, struct slice data) {
+    buf_put_slice(&a->held, data);
+    if (!mem_waits(&a->in_wait) && !list_linked(&a->link))
+        list_push_back(&a->inv->held, &a->link); /* for the owner */
+}
+
+static void receive(struct attempt *a, struct slice data) {
+    struct invoker_owner *owner = a->in->owner;
     struct attempt_failure f = {0};
-    struct invoker_owner *owner;
     struct sp_frame frame_in;
     struct err err = {0};
+    size_t used = 0;
     int r = 0;
 
-    if (!a->in || a->terminal) {
-        http_stream_consume(s, data.len);
-        return;
-    }
     arena_clear(&a->inv->arena);
-    owner = a->in->owner;
-    a->unconsumed += data.len;
-    keep_alive(a);
-    while (!a->terminal && (r = sp_decoder_next(&a->decoder, &data, &frame_in, &err)) > 0) {
+    while (!a->terminal && (r = admit(a, data, &f)) > 0 &&
+           (r = sp_decoder_next(&a->decoder, &data, &frame_in, &err)) > 0) {
+        used += a->frame_held;
+        a->frame_held = 0;
         r = attempt_message(a, frame_in.type, frame_in.flags, frame_in.payload, &f);
         if (r < 0)
             break;
@@ -247,27 +246,87 @@ static void on_data(void *arg, struct http_stream *s, struct slice data) {
         return;
     }
     attempt_flush(a);
+    mem_give(&a->claim, used);
+    sp_decoder_trim(&a->decoder);
     if (a->terminal)
         detach(a);
+    else if (data.len || !owner->writable(owner))
+        hold(a, data);
     if (a->terminal || owner->writable(owner))
         consume(a);
+}
+
+/* What came after the response had ended or the stream was gone, and how it ended. */
+static void after_held(struct attempt *a) {
+    if (a->held.len)
+        return;
+    if (a->in && a->response_ended)
+        FAIL(a, 500, "RT0012", no_end_text);
+    else if (!a->in && !a->stream)
+        attempt_free(a);
+}
+
+void attempt_resume(struct attempt *a) {
+    struct buf held = a->held;
+    struct attempt *gone = NULL;
+
+    if (!a->in->owner->writable(a->in->owner)) {
+        hold(a, SLICE_NULL);
+        return;
+    }
+    a->held = (struct buf){0};
+    a->gone = &gone;
+    if (held.len)
+        receive(a, buf_slice(&held));
+    else
+        consume(a);
+    buf_done(&held);
+    if (!gone) {
+        a->gone = NULL;
+        after_held(a);
+    }
+}
+
+static void on_data(void *arg, struct http_stream *s, struct slice data) {
+    struct attempt *a = arg;
+
+    if (!a->in || a->terminal) {
+        http_stream_consume(s, data.len);
+        return;
+    }
+    a->unconsumed += data.len;
+    attempt_keep_alive(a);
+    if (a->held.len || mem_waits(&a->in_wait) || !a->in->owner->writable(a->in->owner))
+        hold(a, data);
+    else
+        receive(a, data);
 }
 
 static void on_end(void *arg, struct http_stream *s) {
     struct attempt *a = arg;
 
+    if (a->in && !a->terminal && a->held.len) {
+        a->response_ended = true;
+        return;
+    }
     if (a->in && !a->terminal) {
-        FAIL(a, 500, "RT0012", "the deployment ended the stream without End, Suspension or Error");
+        FAIL(a, 500, "RT0012", no_end_text);
         return;
     }
     if (!a->request_ended)
-        end_request(a);
+        attempt_end_request(a);
+}
+
+static void on_writable(void *arg, struct http_stream *s) {
+    attempt_writable(arg);
 }
 
 static void on_closed(void *arg, struct http_stream *s, const struct http_closed *why) {
     struct attempt *a = arg;
 
     a->stream = NULL;
+    if (a->in && a->response_ended && why->status == 0)
+        return; /* attempt_resume() ends it */
     if (a->in)
         FAIL(a, 500, "RT0010", why->status ? why->message : "the stream ended early");
     else
@@ -275,17 +334,18 @@ static void on_closed(void *arg, struct http_stream *s, const struct http_closed
 }
 
 static const struct http_stream_events stream_events = {
-    .head = on_head, .data = on_data, .end = on_end, .closed = on_closed};
+    .head = on_head, .data = on_data, .end = on_end, .writable = on_writable, .closed = on_closed};
 
 /* ---- starting ---- */
 
 struct starting {
     struct invocation *in;
     struct attempt *a;
-    struct buf state, journal, scope;
-    size_t state_left;
+    struct buf state, scope;
+    size_t state_left, state_bytes;
     bool partial_state, lazy;
-    uint32_t entries, commands, read;
+    bool starved; /* there is no memory for the state: it was only measured */
+    uint32_t entries, commands;
     uint64_t modified_ms, random_seed;
     struct slice key;
     struct slice idempotency_key;
@@ -359,26 +419,46 @@ static int read_head(void *arg, const struct invoker_journal_head *h, bool *ret_
     return 0;
 }
 
+/* Memory for what was read of the state so far. */
+static bool take_state_memory(struct starting *st) {
+    struct attempt *a = st->a;
+    size_t have = a->inv->share + a->state_held, n;
+
+    if (LIKELY(st->state_bytes <= have))
+        return true;
+    n = MAX(st->state_bytes - have, (size_t)STATE_STEP_BYTES);
+    if (!mem_take(&a->claim, n))
+        return false;
+    a->state_held += n;
+    return true;
+}
+
 static int read_state(void *arg, struct slice key, struct slice value) {
     struct starting *st = arg;
     struct sp_state_entry e = {.key = key, .value = value.data ? value : SLICE_LIT("")};
+    size_t most = st->in->inv->params.invocation_memory_bytes;
 
     if (key.len + value.len > st->state_left) {
         st->partial_state = true;
         return 1;
     }
     st->state_left -= key.len + value.len;
+    st->state_bytes += key.len + value.len;
+    if (st->state_bytes > most) {
+        (void)snprintf(st->text, sizeof st->text,
+                       "the state does not fit the memory of one invocation, %zu bytes "
+                       "(worker.invoker.per-invocation-memory-limit)",
+                       most);
+        (void)start_fails(st, "RT0001", st->text);
+        st->fail.behavior = SP_BEHAVIOR_PAUSE;
+        return 1;
+    }
+    if (st->starved || !take_state_memory(st)) {
+        st->starved = true;
+        return 0;
+    }
     sp_put_field_message_header(&st->state, 4, sp_state_entry_size(&e));
     sp_state_entry_encode(&e, &st->state);
-    return 0;
-}
-
-static int read_entry(void *arg, uint32_t index, uint16_t type, struct slice payload) {
-    struct starting *st = arg;
-
-    sp_frame_header_put(buf_add(&st->journal, SP_FRAME_HEADER_BYTES), type, 0, (uint32_t)payload.len);
-    buf_put_slice(&st->journal, payload);
-    st->read++;
     return 0;
 }
 
@@ -392,33 +472,34 @@ static struct slice name_key(const struct attempt *a) {
     return slice_from(buf_slice(&a->names), a->service_len + a->handler_len);
 }
 
-/* Start, with the state entries that are encoded already put in their place (field order does not matter to a reader).
- */
-static struct bytes *first_bytes(struct starting *st, const char *id_text) {
+/* Start, with the state entries that are encoded already behind the rest (field order does not matter to a reader). */
+static void send_start(struct starting *st, const char *id_text) {
     struct attempt *a = st->a;
     struct invocation *in = st->in;
     uint64_t now_ms = loop_wall_ns(in->inv->loop) / 1000000;
     struct sp_start m = {.id = slice_of(in->id.raw, sizeof in->id.raw),
                          .debug_id = slice_str(id_text),
-                         .known_entries = st->read,
+                         .known_entries = st->entries,
                          .partial_state = st->partial_state,
                          .key = name_key(a),
                          .retry_count = in->retries_since_entry,
                          .duration_ms = now_ms > st->modified_ms ? now_ms - st->modified_ms : 0,
                          .random_seed = st->random_seed};
     struct buf out = {0};
-    size_t begin;
 
     if (m.key.len == 0)
         m.key = SLICE_NULL;
     if (a->protocol >= 7 && st->scope.len)
         m.scope = buf_slice(&st->scope);
-    begin = sp_frame_begin(&out);
+    (void)buf_add(&out, SP_FRAME_HEADER_BYTES);
     sp_start_encode(&m, &out);
-    buf_put_slice(&out, buf_slice(&st->state));
-    sp_frame_end(&out, begin, SP_START, 0);
-    buf_put_slice(&out, buf_slice(&st->journal));
-    return bytes_take_buf(&out);
+    sp_frame_header_put(out.data, SP_START, 0, (uint32_t)(out.len - SP_FRAME_HEADER_BYTES + st->state.len));
+    (void)http_stream_write_copy(a->stream, buf_slice(&out));
+    if (st->state.len)
+        (void)http_stream_write_copy(a->stream, buf_slice(&st->state));
+    a->out_held += a->state_held; /* given back when the SDK took it */
+    a->state_held = 0;
+    buf_done(&out);
 }
 
 static size_t add_headers(struct attempt *a, const struct deployment *d, const char *id_text, struct buf *key_escaped,
@@ -496,7 +577,7 @@ static int open_stream(struct starting *st) {
     if (r == 0)
         r = http_client_request(inv->client, &req, &stream_events, a, &a->stream, &err);
     if (r == 0)
-        (void)http_stream_write(a->stream, first_bytes(st, id_text));
+        send_start(st, id_text);
     else {
         (void)snprintf(st->text, sizeof st->text, "%s", err.msg);
         (void)start_fails(st, "RT0010", st->text);
@@ -520,50 +601,105 @@ static void set_options(struct starting *st) {
         st->in->retry = h ? h->retry : d->retry;
 }
 
-int attempt_start(struct invocation *in) {
+static void on_in_granted(struct mem_wait *w) {
+    struct attempt *a = CONTAINER_OF(w, struct attempt, in_wait);
+
+    a->frame_held = w->wanted;
+    attempt_resume(a);
+}
+
+static void on_out_granted(struct mem_wait *w) {
+    struct attempt *a = CONTAINER_OF(w, struct attempt, out_wait);
+
+    if (a->in && a->in->state == INVOCATION_READING) {
+        a->state_held += w->wanted;
+        invocation_start(a->in);
+    } else {
+        attempt_out_granted(a, w->wanted);
+    }
+}
+
+static struct attempt *attempt_new(struct invocation *in) {
     struct invoker *inv = in->inv;
     struct attempt *a = xnew(struct attempt);
-    struct starting st = {.in = in, .a = a};
-    static const struct invoker_read_events read_events = {.head = read_head, .state = read_state, .entry = read_entry};
-    struct err err = {0};
-    int r;
 
     a->in = in;
     a->inv = inv;
+    a->claim.pool = &inv->pool;
+    a->in_wait.granted = on_in_granted;
+    a->out_wait.granted = on_out_granted;
     sp_decoder_init(&a->decoder, inv->params.message_limit_bytes + SP_MESSAGE_SLACK_BYTES);
     timer_init(&a->inactivity, on_inactivity, a);
     timer_init(&a->abort, on_abort, a);
+    return a;
+}
+
+/* Reads head and state. 0; 1: st->fail says why not; RS_EAGAIN: rows are cold, or there is no memory yet; RS_ENOENT. */
+static int read_owner(struct starting *st) {
+    static const struct invoker_read_events read_events = {.head = read_head, .state = read_state};
+    struct invocation *in = st->in;
+    struct attempt *a = st->a;
+    struct err err = {0};
+    int r;
+
+    for (;;) {
+        buf_clear(&a->names);
+        buf_clear(&st->scope);
+        buf_clear(&st->state);
+        st->starved = false;
+        st->state_bytes = 0;
+        r = in->owner->read(in->owner, &in->id, &read_events, st, &err);
+        if (r == 0 && st->fail.doc_code)
+            return 1;
+        if (r < 0 && r != RS_EAGAIN && r != RS_ENOENT) {
+            (void)snprintf(st->text, sizeof st->text, "%s", err.msg);
+            return start_fails(st, "RT0006", st->text);
+        }
+        if (r != 0 || !st->starved)
+            return r;
+        mem_give(&a->claim, a->state_held);
+        a->state_held = 0;
+        if (!mem_take_or_wait(&a->claim, &a->out_wait, st->state_bytes))
+            return RS_EAGAIN;
+        a->state_held = st->state_bytes;
+    }
+}
+
+int attempt_start(struct invocation *in) {
+    struct attempt *a = in->attempt ? in->attempt : attempt_new(in);
+    struct starting st = {.in = in, .a = a};
+    int r;
+
     in->attempt = a;
-    r = in->owner->read(in->owner, &in->id, &read_events, &st, &err);
+    mem_wait_cancel(&a->out_wait); /* rows that were cold came while it waited: it asks again */
+    r = read_owner(&st);
     if (r == 0) {
         set_options(&st);
         r = open_stream(&st) < 0; /* 1: st.fail says why */
-    } else if (r < 0 && r != RS_EAGAIN && r != RS_ENOENT) {
-        (void)start_fails(&st, "RT0006", err.msg);
     }
     if (r == 0) {
-        a->known_entries = st.read;
+        a->replay = a->upto = st.entries;
         a->next_command = st.commands;
         in->commands_sent = in->commands_acked = st.commands;
         in->state = INVOCATION_RUNNING;
+        attempt_keep_alive(a);
         if (!a->bidi)
-            end_request(a);
-        keep_alive(a);
-    } else {
-        if (r != RS_EAGAIN && r != RS_ENOENT)
+            attempt_end_request(a);
+        attempt_send_journal(a);
+    } else if (r != RS_EAGAIN) {
+        if (r != RS_ENOENT)
             attempt_trace_end(a, in, &st.fail);
         in->attempt = NULL;
         a->in = NULL;
         attempt_free(a);
-        if (r != RS_EAGAIN && r != RS_ENOENT) {
+        if (r != RS_ENOENT) {
             if (in->attempts == 0)
-                in->retry = inv->schema->defaults.retry;
+                in->retry = in->inv->schema->defaults.retry;
             invocation_attempt_failed(in, &st.fail); /* may free in */
             r = RS_EIO;
         }
     }
     buf_done(&st.state);
-    buf_done(&st.journal);
     buf_done(&st.scope);
     return r;
 }

@@ -76,6 +76,7 @@ struct worker_params {
     /* false: a partition whose placement is not known runs here and leads at once, without waiting for anybody: a node
      * alone. true: other workers are in the nodes configuration, the scheduler decides. */
     bool wait_for_placement;
+    uint64_t proposal_limit_bytes; /* proposed and not applied, all partitions; 0: LIMIT_PROPOSAL_QUEUE_BYTES */
     struct schema_defaults schema_defaults;
     struct worker_settings settings;
     struct worker_snapshots_params snapshots;
@@ -100,6 +101,8 @@ void worker_drain(struct worker *w, void (*done)(void *arg), void *arg);
 struct worker *worker_close(struct worker *w);
 /* worker_store_durable() - to be called from the store's durable event. */
 void worker_store_durable(struct worker *w, struct store *s);
+/* worker_store_writable() - to be called from the store's writable event: applying goes on. */
+void worker_store_writable(struct worker *w, struct store *s);
 
 /* ---- what cluster control tells (gossip, controller); all of it hints, none is needed on a node alone ---- */
 

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* invoker/send.c : what an attempt sends behind Start: the journal, read from the owner piece by piece as the SDK takes
+ * it, then what is appended to it.
+ *
+ * What is queued up to invoker.share is covered by the memory every attempt has; more is taken from the pool and given
+ * back when the queue fell to that again. Notifications that find no memory stay where they are, in the journal. */
+#include "invoker/invoker_internal.h"
+
+#include <stdio.h>
+
+enum { PIECE_BYTES = 256 << 10 }; /* queued at a time, and one entry of any size */
+
+static void send_frame(struct attempt *a, uint16_t type, struct slice payload) {
+    uint8_t small[SP_FRAME_HEADER_BYTES + 1024];
+    size_t part = payload.len <= 1024 ? payload.len : 0;
+
+    sp_frame_header_put(small, type, 0, (uint32_t)payload.len);
+    if (part)
+        memcpy(small + SP_FRAME_HEADER_BYTES, payload.data, part);
+    (void)http_stream_write_copy(a->stream, slice_of(small, SP_FRAME_HEADER_BYTES + part));
+    if (payload.len > part)
+        (void)http_stream_write_copy(a->stream, payload);
+}
+
+static void send_notification(struct attempt *a, uint16_t type, struct slice payload) {
+    struct sp_propose_run_completion_ack ack = {0};
+    struct sp_notification n;
+    struct buf out = {0};
+
+    if (type != SP_RUN_COMPLETION || a->protocol < 7) {
+        send_frame(a, type, payload);
+    } else if (sp_notification_decode(&n, payload, &a->inv->arena, NULL) == 0) {
+        ack.completion_id = n.completion_id;
+        sp_propose_run_completion_ack_encode(&ack, &out);
+        send_frame(a, SP_PROPOSE_RUN_COMPLETION_ACK, buf_slice(&out));
+        buf_done(&out);
+    }
+}
+
+/* Memory for @n more bytes in the queue. False: not now. */
+static bool take_memory(struct attempt *a, size_t n, bool wait) {
+    size_t queued = http_stream_queued(a->stream);
+
+    if (queued + n <= a->inv->share)
+        return true;
+    if (a->out_spare >= n) {
+        a->out_spare -= n;
+    } else if (!mem_take(&a->claim, n)) {
+        if (!wait || queued > a->inv->share) /* it will be written, and then asked for again */
+            return false;
+        if (!mem_take_or_wait(&a->claim, &a->out_wait, n))
+            return false;
+    }
+    a->out_held += n;
+    return true;
+}
+
+static void give_memory(struct attempt *a) {
+    if (mem_waits(&a->out_wait))
+        return;
+    mem_give(&a->claim, a->out_spare);
+    a->out_spare = 0;
+    if (a->stream && http_stream_queued(a->stream) > a->inv->share)
+        return; /* attempt_writable() follows */
+    mem_give(&a->claim, a->out_held);
+    a->out_held = 0;
+}
+
+static int send_entry(void *arg, uint32_t index, uint16_t type, struct slice payload) {
+    struct attempt *a = arg;
+    bool replay = index < a->replay;
+
+    if (replay || sp_type_is_notification(type)) { /* other entries behind the replay came from the SDK itself */
+        if (http_stream_queued(a->stream) >= PIECE_BYTES || !take_memory(a, SP_FRAME_HEADER_BYTES + payload.len, true))
+            return 1;
+        if (replay)
+            send_frame(a, type, payload);
+        else
+            send_notification(a, type, payload);
+    }
+    a->sent = index + 1;
+    return 0;
+}
+
+void attempt_send_journal(struct attempt *a) {
+    struct invocation *in = a->in;
+    struct err err = {0};
+    uint32_t before = a->sent;
+    int r;
+
+    if (!in || !a->stream || a->sent >= a->upto || mem_waits(&a->out_wait))
+        return;
+    r = in->owner->entries(in->owner, &in->id, a->sent, a->upto, send_entry, a, &err);
+    if (r < 0 && r != RS_EAGAIN) { /* RS_EAGAIN: invoker_read_again() */
+        (void)snprintf(a->broken, sizeof a->broken, "%s", err.msg);
+        timer_set(a->inv->loop, &a->abort, 0);
+        return;
+    }
+    if (r == 0)
+        a->sent = a->upto;
+    give_memory(a);
+    if (r == 0 && a->request_ended)
+        http_stream_end(a->stream);
+    else if (a->sent != before)
+        attempt_keep_alive(a);
+}
+
+void attempt_writable(struct attempt *a) {
+    give_memory(a);
+    attempt_send_journal(a);
+}
+
+void attempt_out_granted(struct attempt *a, size_t n) {
+    a->out_spare += n;
+    attempt_send_journal(a);
+    give_memory(a);
+}
+
+void attempt_notify(struct attempt *a, uint32_t index, uint16_t type, struct slice payload) {
+    bool direct = a->sent == a->upto;
+
+    if (index < a->upto || !a->bidi || a->request_ended || !a->stream)
+        return;
+    a->upto = index + 1;
+    if (direct && take_memory(a, SP_FRAME_HEADER_BYTES + payload.len, false)) {
+        send_notification(a, type, payload);
+        a->sent = a->upto;
+        attempt_keep_alive(a);
+    } else {
+        attempt_send_journal(a);
+    }
+}
+
+void attempt_ack(struct attempt *a, uint32_t command_index) {
+    struct sp_command_ack ack = {.command_index = command_index};
+    struct buf out = {0};
+
+    if (a->request_ended || !a->stream)
+        return;
+    sp_command_ack_encode(&ack, &out);
+    send_frame(a, SP_COMMAND_ACK, buf_slice(&out));
+    buf_done(&out);
+}
+
+void attempt_end_request(struct attempt *a) {
+    if (a->request_ended)
+        return;
+    a->request_ended = true;
+    timer_stop(a->inv->loop, &a->inactivity);
+    if (a->stream && a->sent == a->upto)
+        http_stream_end(a->stream);
+    if (a->in)
+        timer_set(a->inv->loop, &a->abort, a->abort_ns);
+}
