@@ -14,7 +14,9 @@
 
 enum {
     DRAIN_NS_AFTER_END = 5,
-    STATE_STEP_BYTES = 64 << 10, /* of memory taken while the state is read */
+    STATE_STEP_BYTES = 64 << 10,  /* of memory taken while the state is read */
+    HTTP2_ENHANCE_YOUR_CALM = 11, /* the deployment has no memory for another stream now: that costs no attempt */
+    CALM_MS = 500,
 };
 
 static void fail_attempt(struct attempt *a, const struct attempt_failure *f);
@@ -72,9 +74,12 @@ static void fail_attempt(struct attempt *a, const struct attempt_failure *f) {
     attempt_free(a);
 }
 
-/* Waits for us: for memory, or for the owner. */
+/* The silence is ours: it waits for memory, for the owner, or for what it said to be stored. */
 static bool is_held_up(const struct attempt *a) {
-    return a->in && (list_linked(&a->link) || mem_waits(&a->in_wait) || mem_waits(&a->out_wait));
+    const struct invocation *in = a->in;
+
+    return in && (list_linked(&a->link) || mem_waits(&a->in_wait) || mem_waits(&a->out_wait) || in->runs_pending ||
+                  in->commands_acked < in->commands_sent);
 }
 
 static void on_inactivity(void *arg) {
@@ -171,6 +176,8 @@ static void detach(struct attempt *a) {
     list_remove(&a->link);
     invocation_finished(in);
     mem_wait_cancel(&a->out_wait);
+    mem_give(&a->claim, a->out_spare);
+    a->out_spare = 0;
     a->sent = a->upto;
     attempt_end_request(a);
     if (a->stream)
@@ -327,7 +334,10 @@ static void on_closed(void *arg, struct http_stream *s, const struct http_closed
     a->stream = NULL;
     if (a->in && a->response_ended && why->status == 0)
         return; /* attempt_resume() ends it */
-    if (a->in)
+    if (a->in && !a->head_ok && why->h2_error == HTTP2_ENHANCE_YOUR_CALM)
+        FAIL(a, 500, "RT0023", why->message, .has_delay = true, .not_the_sdk = true,
+             .delay_ms = CALM_MS + loop_random_u64(a->inv->loop) % CALM_MS);
+    else if (a->in)
         FAIL(a, 500, "RT0010", why->status ? why->message : "the stream ended early");
     else
         attempt_free(a);

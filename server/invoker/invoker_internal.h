@@ -112,6 +112,7 @@ struct attempt {
     size_t frame_held;          /* for the message that is being put together */
     size_t state_held;          /* for the state that is being read */
     size_t out_held, out_spare; /* queued in the stream; granted for an entry that is not read yet */
+    size_t out_need;            /* of the next entry, once that was read and found no memory */
     char broken[240];           /* the journal cannot be read: on_abort() fails the attempt */
     struct attempt **gone;      /* told by attempt_free() */
     bool ack_wanted;

@@ -37,29 +37,34 @@ static void send_notification(struct attempt *a, uint16_t type, struct slice pay
     }
 }
 
-/* Memory for @n more bytes in the queue. False: not now. */
-static bool take_memory(struct attempt *a, size_t n, bool wait) {
-    size_t queued = http_stream_queued(a->stream);
+/* Memory for @n more bytes in the queue becomes out_spare. False: not now; attempt_writable() or attempt_out_granted()
+ * follows if @wait. */
+static bool get_memory(struct attempt *a, size_t n, bool wait) {
+    size_t queued = http_stream_queued(a->stream), more;
 
-    if (queued + n <= a->inv->share)
+    if (queued + n <= a->inv->share || a->out_spare >= n)
         return true;
-    if (a->out_spare >= n) {
-        a->out_spare -= n;
-    } else if (!mem_take(&a->claim, n)) {
-        if (!wait || queued > a->inv->share) /* it will be written, and then asked for again */
-            return false;
-        if (!mem_take_or_wait(&a->claim, &a->out_wait, n))
-            return false;
-    }
-    a->out_held += n;
+    more = n - a->out_spare;
+    if (!mem_take(&a->claim, more) &&
+        (!wait || queued > a->inv->share || !mem_take_or_wait(&a->claim, &a->out_wait, more)))
+        return false;
+    a->out_spare += more;
     return true;
 }
 
-static void give_memory(struct attempt *a) {
-    if (mem_waits(&a->out_wait))
+static void put_in_queue(struct attempt *a, size_t n) {
+    if (http_stream_queued(a->stream) + n <= a->inv->share)
         return;
+    a->out_spare -= n;
+    a->out_held += n;
+}
+
+static void give_spare(struct attempt *a) {
     mem_give(&a->claim, a->out_spare);
     a->out_spare = 0;
+}
+
+static void give_held(struct attempt *a) {
     if (a->stream && http_stream_queued(a->stream) > a->inv->share)
         return; /* attempt_writable() follows */
     mem_give(&a->claim, a->out_held);
@@ -71,8 +76,15 @@ static int send_entry(void *arg, uint32_t index, uint16_t type, struct slice pay
     bool replay = index < a->replay;
 
     if (replay || sp_type_is_notification(type)) { /* other entries behind the replay came from the SDK itself */
-        if (http_stream_queued(a->stream) >= PIECE_BYTES || !take_memory(a, SP_FRAME_HEADER_BYTES + payload.len, true))
+        size_t n = SP_FRAME_HEADER_BYTES + payload.len;
+
+        if (http_stream_queued(a->stream) >= PIECE_BYTES)
             return 1;
+        a->out_need = n;
+        if (!get_memory(a, n, true))
+            return 1;
+        a->out_need = 0;
+        put_in_queue(a, n);
         if (replay)
             send_frame(a, type, payload);
         else
@@ -90,15 +102,20 @@ void attempt_send_journal(struct attempt *a) {
 
     if (!in || !a->stream || a->sent >= a->upto || mem_waits(&a->out_wait))
         return;
+    if (a->out_need && !get_memory(a, a->out_need, true)) /* before it is read once more */
+        return;
     r = in->owner->entries(in->owner, &in->id, a->sent, a->upto, send_entry, a, &err);
-    if (r < 0 && r != RS_EAGAIN) { /* RS_EAGAIN: invoker_read_again() */
+    if (r == RS_EAGAIN)
+        return; /* invoker_read_again() follows: the memory is kept for what is being fetched */
+    if (r < 0) {
         (void)snprintf(a->broken, sizeof a->broken, "%s", err.msg);
         timer_set(a->inv->loop, &a->abort, 0);
         return;
     }
+    give_spare(a);
+    give_held(a);
     if (r == 0)
         a->sent = a->upto;
-    give_memory(a);
     if (r == 0 && a->request_ended)
         http_stream_end(a->stream);
     else if (a->sent != before)
@@ -106,23 +123,24 @@ void attempt_send_journal(struct attempt *a) {
 }
 
 void attempt_writable(struct attempt *a) {
-    give_memory(a);
+    give_held(a);
     attempt_send_journal(a);
 }
 
 void attempt_out_granted(struct attempt *a, size_t n) {
     a->out_spare += n;
     attempt_send_journal(a);
-    give_memory(a);
 }
 
 void attempt_notify(struct attempt *a, uint32_t index, uint16_t type, struct slice payload) {
     bool direct = a->sent == a->upto;
+    size_t n = SP_FRAME_HEADER_BYTES + payload.len;
 
     if (index < a->upto || !a->bidi || a->request_ended || !a->stream)
         return;
     a->upto = index + 1;
-    if (direct && take_memory(a, SP_FRAME_HEADER_BYTES + payload.len, false)) {
+    if (direct && get_memory(a, n, false)) {
+        put_in_queue(a, n);
         send_notification(a, type, payload);
         a->sent = a->upto;
         attempt_keep_alive(a);

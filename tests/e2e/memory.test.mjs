@@ -6,7 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { Server, Service, equal, ok, options, request, run, sleep, test } from "./lib.mjs";
 
-const invocations = Number(process.env.MEMORY_INVOCATIONS ?? 40);
+const invocations = Number(process.env.MEMORY_INVOCATIONS ?? 16);
 const resultBytes = Number(process.env.MEMORY_RESULT ?? 2 << 20);
 const results = 10;
 const peakMiB = 400;
