@@ -152,7 +152,9 @@ static int act(const struct config *config, const struct config_run *what) {
 /* Large blocks go from thread to thread (loop, writers, engine). With the usual arena per thread each of these keeps
  * what it once needed, and the process is half as large again as what it uses. */
 static void few_arenas(void) {
-    (void)mallopt(M_ARENA_MAX, 2); /* a hint: nothing depends on it */
+#ifdef M_ARENA_MAX /* glibc */
+    (void)mallopt(M_ARENA_MAX, 2);
+#endif
 }
 
 int main(int argc, char **argv) {

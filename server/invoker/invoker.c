@@ -91,6 +91,9 @@ static void divide_memory(struct invoker *inv) {
     const struct invoker_params *p = &inv->params;
     size_t slots = MIN((size_t)p->concurrency, MAX(p->memory_bytes / 4 / p->initial_bytes, (size_t)1));
 
+    if (slots < p->concurrency)
+        LOG_INFO("worker.invoker.memory-limit bounds how many invocations run at a time", F_U64("invocations", slots),
+                 F_U64("memory_bytes", p->memory_bytes));
     inv->slots = (unsigned)slots;
     inv->share = p->initial_bytes / 2;
     mem_pool_init(&inv->pool, p->memory_bytes - slots * p->initial_bytes, p->invocation_memory_bytes, on_memory, inv);
@@ -248,7 +251,7 @@ void invoker_read_again(struct invoker *inv, struct invoker_owner *o, const stru
     if (in->state == INVOCATION_READING)
         invocation_start(in);
     else if (in->state == INVOCATION_RUNNING)
-        attempt_send_journal(in->attempt);
+        attempt_rows_came(in->attempt);
 }
 
 void invoker_owner_writable(struct invoker *inv) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* invoker/invoker_internal.h : the structs shared by invoker.c (who runs, retries), attempt.c (one stream), send.c
- * (what goes to the SDK) and messages.c (what the SDK says). */
+/* invoker/invoker_internal.h : the structs shared by invoker.c (who runs, retries), start.c (how an attempt begins),
+ * attempt.c (its stream, its end), send.c (what goes to the SDK) and messages.c (what the SDK says). */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
@@ -48,6 +48,7 @@ struct invoker {
     struct mem_pool pool;
     struct list held; /* attempts whose owner takes no effects now */
     struct loop_hook pool_hook;
+    uint64_t say_again_ns; /* that attempts wait for memory */
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -102,6 +103,7 @@ struct attempt {
     bool request_ended;  /* nothing is added any more; the stream ends when all below upto is sent */
     bool response_ended; /* while something was held */
     bool terminal;       /* End, Suspension or Error came */
+    bool reading_cold;   /* rows of the journal are being fetched: attempt_rows_came() follows */
     size_t unconsumed;
     struct buf held; /* came and could not be looked at: at most a window */
     /* journal entries: up to replay all are sent, behind it notifications; sent: those below are */
@@ -114,7 +116,6 @@ struct attempt {
     size_t out_held, out_spare; /* queued in the stream; granted for an entry that is not read yet */
     size_t out_need;            /* of the next entry, once that was read and found no memory */
     char broken[240];           /* the journal cannot be read: on_abort() fails the attempt */
-    struct attempt **gone;      /* told by attempt_free() */
     bool ack_wanted;
     uint32_t ack_upto;           /* with it: the last command that wants one */
     uint32_t next_command;       /* index of the next command of the SDK */
@@ -135,15 +136,22 @@ struct attempt_failure {
     bool not_the_sdk; /* does not count for retry_count_since_last_stored_entry */
 };
 
-/* attempt.c */
+/* start.c */
 /* attempt_start() - 0, or RS_EAGAIN (it is called again: after invoker_read_again(), or when there is memory for the
  * state), RS_ENOENT (not invoked any more); other failures go through invocation_attempt_failed(). */
 int attempt_start(struct invocation *in);
-void attempt_free(struct attempt *a); /* resets the stream */
+/* attempt.c */
+extern const struct http_stream_events attempt_stream_events;
+struct attempt *attempt_new(struct invocation *in); /* without a stream */
+void attempt_free(struct attempt *a);               /* resets the stream */
 void attempt_keep_alive(struct attempt *a);
+/* attempt_take_or_wait() - mem_take_or_wait(), and the log says that there is somebody who waits. @w: one of its own.
+ */
+bool attempt_take_or_wait(struct attempt *a, struct mem_wait *w, size_t n);
 void attempt_resume(struct attempt *a); /* there is memory, or the owner takes effects again; may free @a */
 /* send.c */
 void attempt_send_journal(struct attempt *a); /* what is not sent yet, as far as it goes */
+void attempt_rows_came(struct attempt *a);
 void attempt_writable(struct attempt *a);
 void attempt_out_granted(struct attempt *a, size_t n);
 void attempt_notify(struct attempt *a, uint32_t index, uint16_t type, struct slice payload);

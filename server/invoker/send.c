@@ -3,7 +3,7 @@
  * it, then what is appended to it.
  *
  * What is queued up to invoker.share is covered by the memory every attempt has; more is taken from the pool and given
- * back when the queue fell to that again. Notifications that find no memory stay where they are, in the journal. */
+ * back as the queue falls to that again. Notifications that find no memory stay where they are, in the journal. */
 #include "invoker/invoker_internal.h"
 
 #include <stdio.h>
@@ -45,30 +45,28 @@ static bool get_memory(struct attempt *a, size_t n, bool wait) {
     if (queued + n <= a->inv->share || a->out_spare >= n)
         return true;
     more = n - a->out_spare;
-    if (!mem_take(&a->claim, more) &&
-        (!wait || queued > a->inv->share || !mem_take_or_wait(&a->claim, &a->out_wait, more)))
+    if (!mem_take(&a->claim, more) && (!wait || queued > a->inv->share || !attempt_take_or_wait(a, &a->out_wait, more)))
         return false;
     a->out_spare += more;
     return true;
 }
 
+/* Memory of what left the queue goes back. */
+static void settle(struct attempt *a) {
+    size_t queued = a->stream ? http_stream_queued(a->stream) : 0;
+    size_t needed = queued > a->inv->share ? MIN(queued, a->out_held) : 0;
+
+    mem_give(&a->claim, a->out_held - needed);
+    a->out_held = needed;
+}
+
+/* @n bytes for which get_memory() said yes are queued next. */
 static void put_in_queue(struct attempt *a, size_t n) {
+    settle(a);
     if (http_stream_queued(a->stream) + n <= a->inv->share)
         return;
     a->out_spare -= n;
     a->out_held += n;
-}
-
-static void give_spare(struct attempt *a) {
-    mem_give(&a->claim, a->out_spare);
-    a->out_spare = 0;
-}
-
-static void give_held(struct attempt *a) {
-    if (a->stream && http_stream_queued(a->stream) > a->inv->share)
-        return; /* attempt_writable() follows */
-    mem_give(&a->claim, a->out_held);
-    a->out_held = 0;
 }
 
 static int send_entry(void *arg, uint32_t index, uint16_t type, struct slice payload) {
@@ -100,20 +98,22 @@ void attempt_send_journal(struct attempt *a) {
     uint32_t before = a->sent;
     int r;
 
-    if (!in || !a->stream || a->sent >= a->upto || mem_waits(&a->out_wait))
+    if (!in || !a->stream || a->sent >= a->upto || a->reading_cold || mem_waits(&a->out_wait))
         return;
     if (a->out_need && !get_memory(a, a->out_need, true)) /* before it is read once more */
         return;
     r = in->owner->entries(in->owner, &in->id, a->sent, a->upto, send_entry, a, &err);
-    if (r == RS_EAGAIN)
+    a->reading_cold = r == RS_EAGAIN;
+    if (a->reading_cold)
         return; /* invoker_read_again() follows: the memory is kept for what is being fetched */
     if (r < 0) {
         (void)snprintf(a->broken, sizeof a->broken, "%s", err.msg);
         timer_set(a->inv->loop, &a->abort, 0);
         return;
     }
-    give_spare(a);
-    give_held(a);
+    mem_give(&a->claim, a->out_spare);
+    a->out_spare = 0;
+    settle(a);
     if (r == 0)
         a->sent = a->upto;
     if (r == 0 && a->request_ended)
@@ -123,7 +123,12 @@ void attempt_send_journal(struct attempt *a) {
 }
 
 void attempt_writable(struct attempt *a) {
-    give_held(a);
+    settle(a);
+    attempt_send_journal(a);
+}
+
+void attempt_rows_came(struct attempt *a) {
+    a->reading_cold = false;
     attempt_send_journal(a);
 }
 

@@ -189,7 +189,7 @@ static bool is_overlay_full(const struct partition *p) {
 }
 
 void partition_store_writable(struct partition *p) {
-    loop_post(worker_loop(p->w), resume_reader, p);
+    resume_reader(p);
 }
 
 static int apply_one(struct partition *p, lsn_t lsn, struct bytes *record) {

@@ -204,11 +204,7 @@ void worker_partition_changed(struct worker *w, struct partition *p) {
 static void tell_writable(void *arg) {
     struct worker *w = arg;
 
-    if (w->stopping)
-        return;
     invoker_owner_writable(w->params.invoker);
-    if (w->params.writable && worker_writable(w))
-        w->params.writable(w->params.arg);
 }
 
 /* Services are the first to wait, so that clients, timers and other partitions still find room. */
@@ -222,7 +218,8 @@ void worker_proposed(struct worker *w, int64_t bytes) {
         w->was_full = true;
     } else if (w->was_full && w->proposed_bytes < w->params.proposal_limit_bytes / 4) {
         w->was_full = false;
-        loop_hook_arm(w->params.loop, &w->writable_hook);
+        if (!w->stopping)
+            loop_hook_arm(w->params.loop, &w->writable_hook);
     }
 }
 

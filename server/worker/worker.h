@@ -83,7 +83,6 @@ struct worker_params {
     /* (may be NULL) all partitions that run here lead or follow as they should; false when one is opening, a candidate
      * or broken. Called with every change of that answer. */
     void (*ready)(void *arg, bool all_ready);
-    void (*writable)(void *arg); /* worker_writable() became true again */
     void (*changed)(void *arg);  /* (may be NULL) the role of a partition changed; told once per turn */
     void *arg;
 };
