@@ -285,6 +285,7 @@ static bool receive(struct attempt *a, struct slice data) {
     struct sp_frame frame_in;
     struct err err = {0};
     size_t used = 0;
+    bool writable;
     int r = 0;
 
     arena_clear(&a->inv->arena);
@@ -306,11 +307,12 @@ static bool receive(struct attempt *a, struct slice data) {
     attempt_flush(a);
     mem_give(&a->claim, used);
     sp_decoder_trim(&a->decoder);
+    writable = owner->writable(owner);
     if (a->terminal)
         detach(a);
-    else if (data.len || !owner->writable(owner))
+    else if (data.len || !writable)
         hold(a, data);
-    if (a->terminal || owner->writable(owner))
+    if (a->terminal || writable)
         consume(a);
     return true;
 }

@@ -17,14 +17,20 @@ struct fixture {
     size_t entry_bytes, state_rows, state_bytes;
     bool cold; /* every other read of the journal finds nothing */
     unsigned reads;
-    bool full; /* it takes no effects */
+    bool broken;    /* the second entry of a journal cannot be read */
+    bool full;      /* it takes no effects */
+    bool moody;     /* it often takes none, for a while */
+    unsigned asked; /* whether it takes any */
+    unsigned tells; /* in so many turns that it takes some again */
+    bool acks_posted;
     /* what the deployment answers, and saw */
     size_t answer_bytes;
+    unsigned sets; /* commands of the same size before the output */
     unsigned requests, journal_entries;
     size_t state_seen;
     bool partial_state, out_of_order;
     /* what the owner got */
-    unsigned ended, paused;
+    unsigned ended, paused, failures;
     size_t output_bytes, most_used;
     char pause_code[8];
     bool closed, drained;
@@ -63,6 +69,7 @@ static void on_request(void *arg, struct http_request *req) {
     struct buf out = {0}, content = {0};
     struct sp_value v;
     struct sp_output m = {.value = &v};
+    struct sp_set_state set = {.key = SLICE_LIT("key"), .value = &v};
     uint32_t next = 0;
     size_t begin;
 
@@ -72,6 +79,11 @@ static void on_request(void *arg, struct http_request *req) {
     sp_decoder_done(&d);
     memset(buf_add(&content, f->answer_bytes), 'x', f->answer_bytes);
     v = (struct sp_value){.content = buf_slice(&content)};
+    for (unsigned i = 0; i < f->sets; i++) {
+        begin = sp_frame_begin(&out);
+        sp_set_state_encode(&set, &out);
+        sp_frame_end(&out, begin, SP_SET_STATE, 0);
+    }
     begin = sp_frame_begin(&out);
     sp_output_encode(&m, &out);
     sp_frame_end(&out, begin, SP_OUTPUT, 0);
@@ -127,12 +139,27 @@ static int owner_entries(struct invoker_owner *o, const struct invocation_id *id
     }
     memset(buf_add(&value, f->entry_bytes), 'j', f->entry_bytes);
     for (uint32_t i = from; r == 0 && i < until; i++) {
+        if (f->broken && i == 1) {
+            r = err_set(err, RS_ECORRUPT, "it is broken");
+            break;
+        }
         put_u32le(value.data, i);
         r = entry(arg, i, i ? SP_RUN_COMPLETION : SP_INPUT, buf_slice(&value));
         look(f);
     }
     buf_done(&value);
     return r;
+}
+
+static void ack_all(void *arg) {
+    struct fixture *f = arg;
+
+    f->acks_posted = false;
+    for (unsigned i = 0; i < MANY; i++) {
+        struct invocation_id id = {.raw = {[16] = (uint8_t)i}};
+
+        invoker_ack(f->inv, &f->owner, &id, 10);
+    }
 }
 
 static void owner_effects(struct invoker_owner *o, const struct invocation_id *id, uint64_t start_lsn,
@@ -145,15 +172,41 @@ static void owner_effects(struct invoker_owner *o, const struct invocation_id *i
             f->ended++;
         if (effects[i].kind == EFFECT_COMMAND)
             f->output_bytes += effects[i].payload.len;
+        if (effects[i].kind == EFFECT_EVENT)
+            f->failures++;
         if (effects[i].kind == EFFECT_PAUSED) {
             f->paused++;
             (void)snprintf(f->pause_code, sizeof f->pause_code, SLICE_FMT, SLICE_ARG(effects[i].event->doc_code));
         }
     }
+    if (!f->acks_posted)
+        loop_post(f->net->loop, ack_all, f);
+    f->acks_posted = true;
 }
 
+enum { TELLS_AFTER_TURNS = 20 };
+
+static void writable_again(void *arg) {
+    struct fixture *f = arg;
+
+    if (--f->tells) {
+        loop_post(f->net->loop, writable_again, f);
+        return;
+    }
+    invoker_owner_writable(f->inv);
+}
+
+/* A moody one has room again before it tells, as one does that is full above a half and tells below a quarter. */
 static bool owner_writable(struct invoker_owner *o) {
-    return !CONTAINER_OF(o, struct fixture, owner)->full;
+    struct fixture *f = CONTAINER_OF(o, struct fixture, owner);
+
+    if (f->moody && (f->asked++ * 2654435761u >> 28) % 3 == 0) {
+        if (!f->tells)
+            loop_post(f->net->loop, writable_again, f);
+        f->tells = TELLS_AFTER_TURNS;
+        return false;
+    }
+    return !f->full;
 }
 
 /* ---- running ---- */
@@ -208,13 +261,36 @@ static void set_up(struct fixture *f) {
     use_service(f);
 }
 
-static void invoke(struct fixture *f, unsigned n) {
+static void begin(struct fixture *f, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         struct invocation_id id = {.raw = {[16] = (uint8_t)i}};
 
         invoker_invoke(f->inv, &f->owner, &id, 1);
     }
+}
+
+static void invoke(struct fixture *f, unsigned n) {
+    begin(f, n);
     fake_run(f->net);
+}
+
+static void turns(struct fixture *f, unsigned n) {
+    while (n-- && loop_turn(f->net->loop))
+        ;
+}
+
+static void pass(struct fixture *f, unsigned seconds) {
+    while (seconds--)
+        fake_advance(f->net, 1000000000);
+}
+
+/* Everything is large at once. */
+static void use_much(struct fixture *f) {
+    f->entries = 5;
+    f->entry_bytes = 100000;
+    f->state_rows = 5;
+    f->state_bytes = 30000;
+    f->answer_bytes = 200000;
 }
 
 static void set(void *flag) {
@@ -314,20 +390,108 @@ static void what_does_not_fit_one_invocation_pauses_it(void **state) {
     }
 }
 
-static void what_waits_may_be_aborted(void **state) {
+static void an_owner_may_have_room_before_it_tells(void **state) {
     struct fixture f;
 
     set_up(&f);
-    f.state_rows = 20;
-    f.state_bytes = 10000;
-    f.net->capacity = 1000; /* nothing gets away at once */
-    for (unsigned i = 0; i < MANY; i++) {
-        struct invocation_id id = {.raw = {[16] = (uint8_t)i}};
+    f.moody = true;
+    f.net->read_max = 3000;
+    f.answer_bytes = 100000;
+    f.sets = 3;
+    invoke(&f, MANY);
+    assert_int_equal(f.ended, MANY);
+    assert_int_equal(f.failures, 0);
+    tear_down(&f);
+}
 
-        invoker_invoke(f.inv, &f.owner, &id, 1);
+/* Far longer than the abort timeout, for memory and for the owner. */
+static void to_wait_in_line_is_not_silence(void **state) {
+    struct fixture f;
+
+    set_up(&f);
+    f.answer_bytes = 200000;
+    invoke(&f, 3);
+    begin(&f, MANY);
+    turns(&f, 6); /* some hold memory, some wait for it */
+    f.full = true;
+    pass(&f, 1500);
+    assert_int_equal(f.failures, 0);
+    f.full = false;
+    invoker_owner_writable(f.inv);
+    fake_run(f.net);
+    assert_int_equal(f.ended, 3 + MANY);
+    assert_int_equal(f.failures, 0);
+    tear_down(&f);
+}
+
+static void a_lost_connection_gives_everything_back(void **state) {
+    for (unsigned k = 1; k < 25; k++) {
+        struct fixture f;
+
+        set_up(&f);
+        use_much(&f);
+        f.cold = k % 2;
+        f.moody = k % 3 == 0;
+        f.net->capacity = 20000;
+        begin(&f, MANY);
+        turns(&f, k);
+        fake_cut(f.net, 0);
+        fake_run(f.net);
+        pass(&f, 20); /* tried again */
+        assert_int_equal(f.ended, MANY);
+        tear_down(&f);
     }
-    assert_true(loop_turn(f.net->loop));
-    invoker_abort_all(f.inv, &f.owner);
+}
+
+static void a_kill_gives_everything_back(void **state) {
+    for (unsigned k = 1; k < 25; k++) {
+        struct fixture f;
+
+        set_up(&f);
+        use_much(&f);
+        f.cold = k % 2;
+        f.moody = k % 3 == 0;
+        f.net->capacity = 20000;
+        begin(&f, MANY);
+        turns(&f, k);
+        for (unsigned i = 0; i < MANY; i += 2) {
+            struct invocation_id id = {.raw = {[16] = (uint8_t)i}};
+
+            invoker_abort(f.inv, &f.owner, &id);
+        }
+        fake_run(f.net);
+        assert_true(f.ended >= MANY / 2); /* the others are served */
+        tear_down(&f);
+    }
+}
+
+static void a_leader_that_steps_down_gives_everything_back(void **state) {
+    for (unsigned k = 1; k < 25; k++) {
+        struct fixture f;
+
+        set_up(&f);
+        use_much(&f);
+        f.net->capacity = 20000;
+        begin(&f, MANY);
+        turns(&f, k);
+        invoker_abort_all(f.inv, &f.owner);
+        assert_true(f.inv->pool.used == 0 || !list_empty(&f.inv->detached));
+        tear_down(&f);
+    }
+}
+
+static void a_journal_that_cannot_be_read_is_a_failed_attempt(void **state) {
+    struct fixture f;
+
+    set_up(&f);
+    use_much(&f);
+    f.broken = true;
+    invoke(&f, MANY);
+    pass(&f, 1);
+    assert_true(f.failures > 0);
+    f.broken = false;
+    pass(&f, 20);
+    assert_int_equal(f.ended, MANY);
     tear_down(&f);
 }
 
@@ -337,6 +501,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(state_waits_for_memory_and_all_of_it_is_sent),
     cmocka_unit_test(nothing_is_taken_while_the_owner_is_full),
     cmocka_unit_test(what_does_not_fit_one_invocation_pauses_it),
-    cmocka_unit_test(what_waits_may_be_aborted),
+    cmocka_unit_test(an_owner_may_have_room_before_it_tells),
+    cmocka_unit_test(to_wait_in_line_is_not_silence),
+    cmocka_unit_test(a_lost_connection_gives_everything_back),
+    cmocka_unit_test(a_kill_gives_everything_back),
+    cmocka_unit_test(a_leader_that_steps_down_gives_everything_back),
+    cmocka_unit_test(a_journal_that_cannot_be_read_is_a_failed_attempt),
 };
 const struct unit_group invoker_test_group = UNIT_GROUP(tests);

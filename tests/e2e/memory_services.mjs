@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The service of memory.test.mjs. Environment as services.mjs has it.
+// The service of memory.test.mjs, as bench-endpoint has it. Environment as services.mjs has it.
 import http2 from "node:http2";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -10,14 +10,11 @@ const restate = require("@restatedev/restate-sdk");
 const large = restate.service({
   name: "Large",
   handlers: {
-    // Suspends half-way and at the end, so the journal is replayed with half of the results and with all.
-    run: async (ctx, { results, bytes }) => {
+    run: async (ctx, [results, bytes]) => {
       let sum = 0;
-      for (let i = 0; i < results; i++) {
-        if (i === results / 2) await ctx.sleep(1500);
+      for (let i = 0; i < results; i++)
         sum += (await ctx.run("large", () => Buffer.alloc(bytes - 2, 120).toString())).length + 2;
-      }
-      await ctx.sleep(1500);
+      await ctx.awakeable().promise;
       return sum;
     },
   },
