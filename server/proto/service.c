@@ -230,6 +230,7 @@ static int frame_in_parts(struct sp_decoder *d, struct slice *in, struct sp_fram
     r = frame_header(d, d->part.data, ret, &len, err);
     if (r < 0)
         return r;
+    (void)buf_reserve(&d->part, SP_FRAME_HEADER_BYTES + len - d->part.len); /* once, and no more than that */
     take(d, in, SP_FRAME_HEADER_BYTES + len - d->part.len);
     if (d->part.len < SP_FRAME_HEADER_BYTES + len)
         return 0;

@@ -276,6 +276,7 @@ static void owner_effects(struct invoker_owner *o, const struct invocation_id *i
         .id = invocation_id_slice(id), .effects = effects, .n_effects = n, .start_lsn = start_lsn};
     struct buf out = {0};
 
+    (void)buf_reserve(&out, cmd_invoker_effect_size(&m)); /* once, and no more than that */
     cmd_invoker_effect_encode(&m, &out);
     partition_propose(p, &(struct propose){.kind = CMD_INVOKER_EFFECT,
                                            .mode = PROPOSE_SELF,

@@ -76,7 +76,7 @@ async function finish(service, { invocations, bytes, env = {} }) {
     ids.push(ok(r, 202).json().invocationId);
   }
   await until("all are suspended", async () => {
-    await sleep(invocations);
+    await sleep(500);
     return (await suspended(server)) === invocations;
   }, seconds);
   const half = Date.now();
