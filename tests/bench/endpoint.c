@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -392,6 +393,7 @@ int main(int argc, char **argv) {
     int one = 1;
 
     sa.sin_port = htons((uint16_t)(argc > 1 ? strtol(argv[1], NULL, 10) : 9080));
+    (void)signal(SIGPIPE, SIG_IGN);
     if (loop_new(&srv.loop, &err) < 0)
         return 1;
     srv.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
