@@ -83,7 +83,7 @@ struct worker_params {
     /* (may be NULL) all partitions that run here lead or follow as they should; false when one is opening, a candidate
      * or broken. Called with every change of that answer. */
     void (*ready)(void *arg, bool all_ready);
-    void (*changed)(void *arg);  /* (may be NULL) the role of a partition changed; told once per turn */
+    void (*changed)(void *arg); /* (may be NULL) the role of a partition changed; told once per turn */
     void *arg;
 };
 /* worker_open() - blocking: opens the tables of the partitions that run here. Those that shall lead at once claim their
