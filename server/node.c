@@ -47,6 +47,13 @@ static void on_store_durable(void *arg) {
         worker_store_durable(s->node->worker, s->store);
 }
 
+static void on_store_writable(void *arg) {
+    struct node_store *s = arg;
+
+    if (s->node->worker)
+        worker_store_writable(s->node->worker, s->store);
+}
+
 static void open_run(struct job *j) { /* on the store's writer thread */
     struct node_store *s = CONTAINER_OF(j, struct node_store, opening);
     char kept[sizeof s->dir + 80];
@@ -101,6 +108,7 @@ static void open_store(struct node *n, struct node_store *s, enum cfg_profile_st
         .overlay_limit_bytes = c->memory_limit_bytes * 15 / 100 / n->n_data,
         .poisoned = on_poisoned,
         .durable = on_store_durable,
+        .writable = on_store_writable,
         .arg = s,
     };
     s->opening = (struct job){.run = open_run, .done = open_done};
@@ -430,6 +438,9 @@ static int open_worker(struct node *n, struct err *err) {
         .concurrency = limit_of(c->invoker.concurrent_limit) ? limit_of(c->invoker.concurrent_limit) : UINT32_MAX,
         .message_limit_bytes = c->invoker.message_size_limit,
         .eager_state_limit_bytes = c->invoker.eager_state_limit,
+        .memory_bytes = c->invoker.memory_limit,
+        .invocation_memory_bytes = c->invoker.per_invocation_limit,
+        .initial_bytes = c->invoker.initial_memory,
         .connect_timeout_ns = c->invoker.connect_timeout_ns,
         .protocol_v7 = c->experimental.protocol_v7,
         .scopes = c->experimental.scopes,
@@ -441,6 +452,8 @@ static int open_worker(struct node *n, struct err *err) {
                                .self = n->self,
                                .stores = n->data_stores,
                                .n_stores = n->n_data,
+                               .proposal_limit_bytes =
+                                   MIN(c->memory_limit_bytes / 10, (uint64_t)LIMIT_PROPOSAL_QUEUE_BYTES),
                                .schema_defaults = schema_defaults(c),
                                .settings = {.version = RESTATE_SERVER_VERSION,
                                             .cleanup_interval_ns = c->worker.cleanup_interval_ns,

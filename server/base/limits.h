@@ -10,7 +10,7 @@
 #define LIMIT_WINDOW_RECORDS 1000u         /* records in flight per segment */
 #define LIMIT_WINDOW_BYTES (8u << 20)      /* bytes in flight per segment */
 #define LIMIT_PROPOSAL_QUEUE_BYTES                                                                                     \
-    (64u << 20)                       /* proposed and not yet appended, per partition; then sources stop being read */
+    (64u << 20)                       /* proposed and not yet applied, all partitions of a node; then sources wait */
 #define LIMIT_EFFECTS_PER_RECORD 256u /* effects of one attempt in one record */
 #define LIMIT_DIRECT_MESSAGES 1000u   /* messages to the same partition applied within one record */
 #define LIMIT_GROUP_COMMIT_BYTES (4u << 20)    /* one write of a writer thread */

@@ -177,7 +177,8 @@ struct config {
         bool transport_configured;       /* false: that tls is the default, used when the plugin is there */
         uint64_t inactivity_timeout_ns, abort_timeout_ns, message_size_warning, message_size_limit;
         uint64_t concurrent_limit; /* CFG_UNLIMITED */
-        uint64_t eager_state_limit, memory_limit, connect_timeout_ns, keep_alive_interval_ns, keep_alive_timeout_ns;
+        uint64_t eager_state_limit, memory_limit, per_invocation_limit, initial_memory;
+        uint64_t connect_timeout_ns, keep_alive_interval_ns, keep_alive_timeout_ns;
         uint64_t streams_per_connection, idle_connection_timeout_ns, stream_window, connection_window;
         uint64_t max_frame_size;
         struct cfg_pairs headers; /* additional-request-headers */

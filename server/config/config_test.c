@@ -87,7 +87,7 @@ static void defaults_are_those_of_the_reference_page(void **state) {
     assert_int_equal(c->loops, 4);
     assert_int_equal(c->memory_limit_bytes, 256 * MIB);
     assert_int_equal(c->log.record_cache_bytes, 256 * MIB / 10);
-    assert_int_equal(c->invoker.memory_limit, 64 * MIB);
+    assert_int_equal(c->invoker.memory_limit, 32 * MIB);
     assert_int_equal(c->ingress.request_size_limit, 32 * MIB);
     assert_true(c->ingress.enabled);
     assert_true(c->ingress.concurrent_limit == CFG_UNLIMITED);
@@ -433,7 +433,7 @@ static void sizes_are_clamped_to_what_contains_them(void **state) {
     assert_int_equal(c->invoker.message_size_limit, 4 * MIB);
     assert_int_equal(c->invoker.message_size_warning, 4 * MIB);
     assert_int_equal(c->log.record_cache_bytes, 100 * MIB);
-    assert_int_equal(c->invoker.memory_limit, 25 * MIB);
+    assert_int_equal(c->invoker.memory_limit, 100 * MIB / 8);
     done(&r);
 }
 

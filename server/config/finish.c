@@ -317,16 +317,34 @@ static void finish_invoker_tls(struct config *c) {
 
 /* ---- numbers ---- */
 
+static void finish_invoker_sizes(struct config *c) {
+    uint64_t all = c->invoker.memory_limit, half = all / 2, each, most;
+
+    if (c->invoker.per_invocation_limit == CFG_UNSET) {
+        c->invoker.per_invocation_limit = MIN(c->invoker.message_size_limit, half);
+        /* state that does not fit is left to be read by and by; who sets the limit gets it as a limit */
+        c->invoker.eager_state_limit = MIN(c->invoker.eager_state_limit, c->invoker.per_invocation_limit);
+    }
+    c->invoker.per_invocation_limit = MIN(c->invoker.per_invocation_limit, half);
+    if (c->invoker.initial_memory == CFG_UNSET) { /* both directions of a stream's window */
+        each = all / 4 / MIN(c->invoker.concurrent_limit, (uint64_t)1000);
+        c->invoker.initial_memory = MIN(MAX(each, (uint64_t)32 << 10), 2 * c->invoker.stream_window);
+    }
+    most = MIN(all / 4, (uint64_t)4 << 20);
+    c->invoker.initial_memory = MIN(c->invoker.initial_memory, most);
+}
+
 static void finish_sizes(struct config *c) {
     uint64_t message = c->networking.message_size_limit, all = c->memory_limit_bytes;
     const struct {
         uint64_t *value, fallback, most;
     } sizes[] = {{&c->ingress.request_size_limit, message, message}, {&c->invoker.message_size_limit, message, message},
                  {&c->log.record_size_limit, message, message},      {&c->log.record_cache_bytes, all / 10, all},
-                 {&c->invoker.memory_limit, all / 4, all},           {&c->admin.query_memory, all / 20, all}};
+                 {&c->invoker.memory_limit, all / 8, all},           {&c->admin.query_memory, all / 20, all}};
 
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
         *sizes[i].value = *sizes[i].value == CFG_UNSET ? sizes[i].fallback : MIN(*sizes[i].value, sizes[i].most);
+    finish_invoker_sizes(c);
     c->invoker.message_size_warning = MIN(c->invoker.message_size_warning, c->invoker.message_size_limit);
     c->log.rpc_timeout_min_ns = UINT64_C(250000000);
     c->log.rpc_timeout_max_ns = UINT64_C(60000000000);

@@ -61,7 +61,7 @@ void client_stream_attach(struct client_conn *c, struct http_stream *s) {
     list_push_back(&c->streams, &s->link);
     s->conn = c;
     c->n_streams++;
-    if (!s->high && s->out.len > HTTP_QUEUE_HIGH)
+    if (!s->high && s->out.len > s->c->p.queue_high_bytes)
         s->high = true;
     if (s->high)
         c->n_high++;
@@ -75,7 +75,7 @@ void client_writable(struct client_conn *c) {
         LIST_FOREACH (e, &c->streams) {
             struct http_stream *s = LIST_ENTRY(e, struct http_stream, link);
 
-            if (!s->high || s->out.len > HTTP_QUEUE_LOW)
+            if (!s->high || s->out.len > s->c->p.queue_low_bytes)
                 continue;
             s->high = false;
             c->n_high--;
@@ -88,7 +88,7 @@ void client_writable(struct client_conn *c) {
 }
 
 static size_t queued(struct http_stream *s) {
-    if (!s->high && s->out.len > HTTP_QUEUE_HIGH) {
+    if (!s->high && s->out.len > s->c->p.queue_high_bytes) {
         s->high = true;
         if (s->conn)
             s->conn->n_high++;
@@ -139,7 +139,7 @@ void http_stream_consume(struct http_stream *s, size_t n) {
     if (c->h2) {
         (void)nghttp2_session_consume(c->h2, s->id, n); /* fails only for lack of memory: then the peer stalls */
         http_conn_arm(&c->io);
-    } else if (c->io.paused && s->unconsumed <= CLIENT_H1_WINDOW / 2) {
+    } else if (c->io.paused && s->unconsumed <= s->c->p.window_bytes / 2) {
         http_conn_resume(&c->io);
     }
 }
@@ -655,6 +655,11 @@ struct http_client *http_client_new(struct loop *loop, const struct http_client_
     p->max_connections = p->max_connections ? p->max_connections : 256;
     p->max_waiting = p->max_waiting ? p->max_waiting : 10000;
     p->max_head_bytes = p->max_head_bytes ? p->max_head_bytes : LIMIT_HTTP_HEAD_BYTES;
+    p->window_bytes = p->window_bytes ? p->window_bytes : CLIENT_WINDOW;
+    p->connection_window_bytes = p->connection_window_bytes ? p->connection_window_bytes : CLIENT_H2_CONN_WINDOW;
+    p->queue_high_bytes = p->queue_high_bytes ? p->queue_high_bytes : HTTP_QUEUE_HIGH;
+    p->queue_low_bytes = p->queue_low_bytes ? p->queue_low_bytes : HTTP_QUEUE_LOW;
+    ASSERT(p->queue_low_bytes <= p->queue_high_bytes);
     c->loop = loop;
     c->io.loop = loop;
     c->h2_callbacks = h2_client_callbacks();

@@ -2,9 +2,8 @@
 /* http/client.h : pooled HTTP/2 and HTTP/1.1 client with streams that flow in both directions at once.
  *
  * One client per loop. Connections are pooled per (transport, dialled uri, scheme, authority, version). HTTP/2 as
- * spec'd for deployments: INITIAL_WINDOW_SIZE 2 MiB, connection window 5 MiB, at most min(peer, 128) streams per
- * connection and then another one, PING every 40 s while streams are open (20 s to answer), idle connections evicted
- * after 5 min. */
+ * spec'd for deployments: at most min(peer, 128) streams per connection and then another one, PING every 40 s while
+ * streams are open (20 s to answer), idle connections evicted after 5 min. */
 #pragma once
 #include "base/bytes.h"
 #include "base/err.h"
@@ -29,6 +28,11 @@ struct http_client_params {      /* 0: the default in brackets */
     unsigned max_connections;    /* [256] per pool entry; above: streams wait */
     unsigned max_waiting;        /* [10000] streams without a connection, whole client; above: RS_EAGAIN */
     size_t max_head_bytes;       /* [LIMIT_HTTP_HEAD_BYTES] of a response */
+    size_t window_bytes;         /* [2 MiB] of one stream: sent by the peer and not consumed yet */
+    /* [5 MiB] HTTP/2: of a connection. It opens again when half of it was consumed: where all streams may hold back
+     * their windows for long, twice their sum keeps them from waiting for each other. */
+    size_t connection_window_bytes;
+    size_t queue_high_bytes, queue_low_bytes; /* [HTTP_QUEUE_HIGH, HTTP_QUEUE_LOW] when writable comes; low <= high */
 };
 
 struct http_client_request { /* all borrowed until http_client_request() returns, except what @transport points to */
@@ -68,7 +72,7 @@ struct http_stream_events {
     void (*data)(void *arg, struct http_stream *s, struct slice data);
     /* The response ended as it should. The request may still be open: end or reset it. */
     void (*end)(void *arg, struct http_stream *s);
-    /* What was queued fell to HTTP_QUEUE_LOW after it was above HTTP_QUEUE_HIGH. */
+    /* What was queued fell to queue_low_bytes after it was above queue_high_bytes. */
     void (*writable)(void *arg, struct http_stream *s);
     /* Exactly once, last: the stream is gone when it returns. Not called after http_stream_reset(). */
     void (*closed)(void *arg, struct http_stream *s, const struct http_closed *why);
@@ -89,7 +93,7 @@ int http_client_request(struct http_client *c, const struct http_client_request 
                         struct err *err) RS_WARN_UNUSED;
 
 /* http_stream_write() - queue body bytes, at once or before any response; returns the bytes queued in this stream and
- * not yet taken by the connection. Above HTTP_QUEUE_HIGH the caller should wait for writable. Not after
+ * not yet taken by the connection. Above queue_high_bytes the caller should wait for writable. Not after
  * http_stream_end(). */
 size_t http_stream_write(struct http_stream *s, struct bytes *take);
 size_t http_stream_write_copy(struct http_stream *s, struct slice data); /* for small pieces: they are joined */

@@ -170,7 +170,7 @@ static void give_data(struct client_conn *c, struct slice data) {
     if (!s->ev.data)
         return;
     s->unconsumed += data.len;
-    if (s->unconsumed > CLIENT_H1_WINDOW)
+    if (s->unconsumed > s->c->p.window_bytes)
         c->io.paused = true;
     s->ev.data(s->arg, s, data);
 }

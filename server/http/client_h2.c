@@ -293,8 +293,9 @@ nghttp2_session_callbacks *h2_client_callbacks(void) {
 }
 
 int h2_client_start(struct client_conn *c) {
-    static const nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, CLIENT_H2_STREAM_WINDOW},
+    const struct http_client_params *p = &c->c->p;
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)p->window_bytes},
         {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, 16384},
     };
     nghttp2_option *opt = NULL;
@@ -311,7 +312,7 @@ int h2_client_start(struct client_conn *c) {
     if (r == 0)
         r = nghttp2_submit_settings(c->h2, NGHTTP2_FLAG_NONE, settings, ARRAY_SIZE(settings));
     if (r == 0)
-        r = nghttp2_session_set_local_window_size(c->h2, NGHTTP2_FLAG_NONE, 0, CLIENT_H2_CONN_WINDOW);
+        r = nghttp2_session_set_local_window_size(c->h2, NGHTTP2_FLAG_NONE, 0, (int32_t)p->connection_window_bytes);
     if (r != 0) {
         http_conn_close(&c->io, RS_ENOMEM, "cannot start HTTP/2");
         return RS_ENOMEM;

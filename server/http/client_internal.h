@@ -10,10 +10,9 @@
 
 #define SEC_NS 1000000000ull
 enum {
-    CLIENT_H2_STREAM_WINDOW = 2 << 20,
+    CLIENT_WINDOW = 2 << 20, /* of a stream; HTTP/1.1: then reading stops */
     CLIENT_H2_CONN_WINDOW = 5 << 20,
-    CLIENT_H1_WINDOW = 2 << 20, /* HTTP/1.1: not consumed by the application; then reading stops */
-    CLIENT_H2_GUESS = 100,      /* streams on a connection whose SETTINGS have not come */
+    CLIENT_H2_GUESS = 100, /* streams on a connection whose SETTINGS have not come */
 };
 
 enum client_proto { CLIENT_UNKNOWN, CLIENT_H1, CLIENT_H2 };

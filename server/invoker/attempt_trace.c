@@ -9,7 +9,7 @@
 void attempt_trace_begin(struct attempt *a, struct slice context) {
     struct tracer *t = a->inv->params.tracer;
 
-    if (t && context.len)
+    if (t && context.len && !a->trace)
         a->trace = trace_attempt_new(t, context, &a->in->id);
 }
 

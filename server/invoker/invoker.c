@@ -6,6 +6,8 @@
 #include "invoker/invoker_internal.h"
 #include "base/logging.h"
 
+enum { STREAMS_PER_CONNECTION = 128 };
+
 static struct invocation *find(const struct invoker *inv, const struct invocation_id *id) {
     uint64_t h = invocation_id_hash(id);
 
@@ -40,7 +42,7 @@ static void release(struct invocation *in) {
     free(in);
 }
 
-static void start(struct invocation *in) {
+void invocation_start(struct invocation *in) {
     int r;
 
     in->state = INVOCATION_READING;
@@ -56,12 +58,12 @@ static void start_queued(void *arg) {
     struct invoker *inv = arg;
     struct list *e;
 
-    while (inv->running < inv->params.concurrency && (e = list_pop_front(&inv->queue))) {
+    while (inv->running < inv->slots && (e = list_pop_front(&inv->queue))) {
         struct invocation *in = LIST_ENTRY(e, struct invocation, link);
 
         in->slot = true;
         inv->running++;
-        start(in);
+        invocation_start(in);
     }
 }
 
@@ -69,19 +71,52 @@ static void on_retry(void *arg) {
     struct invocation *in = arg;
 
     in->next_retry_ns = 0;
-    start(in);
+    invocation_start(in);
+}
+
+static void serve_memory(void *arg) {
+    struct invoker *inv = arg;
+
+    mem_pool_serve(&inv->pool);
+}
+
+static void on_memory(void *arg) {
+    struct invoker *inv = arg;
+
+    loop_hook_arm(inv->loop, &inv->pool_hook);
+}
+
+/* A quarter at most for the slots, the rest for whoever needs more. */
+static void divide_memory(struct invoker *inv) {
+    const struct invoker_params *p = &inv->params;
+    size_t slots = MIN((size_t)p->concurrency, MAX(p->memory_bytes / 4 / p->initial_bytes, (size_t)1));
+
+    if (slots < p->concurrency)
+        LOG_INFO("worker.invoker.memory-limit bounds how many invocations run at a time", F_U64("invocations", slots),
+                 F_U64("memory_bytes", p->memory_bytes));
+    inv->slots = (unsigned)slots;
+    inv->share = p->initial_bytes / 2;
+    mem_pool_init(&inv->pool, p->memory_bytes - slots * p->initial_bytes, p->invocation_memory_bytes, on_memory, inv);
 }
 
 struct invoker *invoker_new(const struct invoker_params *p) {
     struct invoker *inv = xnew(struct invoker);
-    struct http_client_params hp = {.connect_timeout_ns = p->connect_timeout_ns};
+    struct http_client_params hp = {.connect_timeout_ns = p->connect_timeout_ns,
+                                    .h2_max_streams = STREAMS_PER_CONNECTION,
+                                    .window_bytes = p->initial_bytes / 2,
+                                    .connection_window_bytes = p->initial_bytes * STREAMS_PER_CONNECTION,
+                                    .queue_high_bytes = p->initial_bytes / 2,
+                                    .queue_low_bytes = p->initial_bytes / 2};
 
     inv->params = *p;
     inv->loop = p->loop;
     inv->client = http_client_new(p->loop, &hp);
     list_init(&inv->queue);
     list_init(&inv->detached);
+    list_init(&inv->held);
     loop_hook_init(&inv->start_hook, start_queued, inv);
+    loop_hook_init(&inv->pool_hook, serve_memory, inv);
+    divide_memory(inv);
     return inv;
 }
 
@@ -113,6 +148,7 @@ void invoker_close(struct invoker *inv, void (*done)(void *arg), void *arg) {
     LIST_FOREACH_SAFE (e, &inv->detached)
         attempt_free(LIST_ENTRY(e, struct attempt, link));
     loop_hook_disarm(&inv->start_hook);
+    loop_hook_disarm(&inv->pool_hook);
     http_client_close(inv->client, on_client_closed, inv);
 }
 
@@ -187,18 +223,13 @@ void invoker_ack(struct invoker *inv, struct invoker_owner *o, const struct invo
 void invoker_notify(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id, uint32_t index,
                     uint16_t type, struct slice payload) {
     struct invocation *in = find(inv, id);
-    struct attempt *a;
 
     if (!in || in->owner != o)
         return;
     if (type == SP_RUN_COMPLETION && in->runs_pending)
         in->runs_pending--;
-    a = in->attempt;
-    if (a && index >= a->known_entries) {
-        a->known_entries = index + 1;
-        if (a->bidi && !a->request_ended)
-            attempt_notify(a, type, payload);
-    }
+    if (in->state == INVOCATION_RUNNING)
+        attempt_notify(in->attempt, index, type, payload);
     check_stored(in);
 }
 
@@ -215,17 +246,22 @@ void invoker_retry_now(struct invoker *inv, struct invoker_owner *o, const struc
 void invoker_read_again(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id) {
     struct invocation *in = find(inv, id);
 
-    if (in && in->owner == o && in->state == INVOCATION_READING)
-        start(in);
+    if (!in || in->owner != o)
+        return;
+    if (in->state == INVOCATION_READING)
+        invocation_start(in);
+    else if (in->state == INVOCATION_RUNNING)
+        attempt_rows_came(in->attempt);
 }
 
-void invoker_owner_writable(struct invoker *inv, struct invoker_owner *o) {
-    MAP_FOREACH (n, &inv->invocations) {
-        struct invocation *in = MAP_ENTRY(n, struct invocation, node);
+void invoker_owner_writable(struct invoker *inv) {
+    struct list held;
+    struct list *e;
 
-        if (in->owner == o && in->attempt)
-            attempt_consume_held(in->attempt);
-    }
+    list_init(&held);
+    list_splice(&held, &inv->held); /* those who come back wait for the next time */
+    while ((e = list_pop_front(&held)))
+        attempt_resume(LIST_ENTRY(e, struct attempt, link));
 }
 
 /* ---- after an attempt ---- */

@@ -6,7 +6,11 @@
  * effects, in order; what the owner applied comes back as acks and notifications.
  *
  * Everything belongs to the invoker's loop. Callbacks of struct invoker_owner are made from later turns than the call
- * that caused them, except read(), which is called while an attempt starts. */
+ * that caused them, except those that read.
+ *
+ * Memory: one budget for what attempts keep, base/mem_pool.h. A running attempt has a fixed part of it, which bounds
+ * its stream's window and output; for larger messages, state and journals it takes more, or waits in line for it. The
+ * journal is read as the SDK takes it. An invocation that needs more at a time than one may have is paused (RT0001). */
 #pragma once
 #include "base/err.h"
 #include "http/headers.h"
@@ -37,24 +41,29 @@ struct invoker_journal_head {
 struct invoker_read_events {
     /* Once, first. Return non-zero to stop reading (that value is returned by read()). */
     int (*head)(void *arg, const struct invoker_journal_head *head, bool *ret_want_state);
-    /* State entries, when asked for, before the journal. Non-zero stops the state, not the reading. */
+    /* State entries, when asked for. Non-zero stops the state, not the reading. */
     int (*state)(void *arg, struct slice key, struct slice value);
-    /* Journal entries in order; @type is the message type code, @payload the protobuf message. */
-    int (*entry)(void *arg, uint32_t index, uint16_t type, struct slice payload);
 };
+/* A journal entry; @type is the message type code, @payload the protobuf message. Non-zero stops the reading. */
+typedef int (*invoker_entry_fn)(void *arg, uint32_t index, uint16_t type, struct slice payload);
 
 /* The leader an invocation belongs to. Implemented by worker/. */
 struct invoker_owner {
-    /* Read status, state and journal at once. 0; RS_ENOENT: no longer invoked (forget it); RS_EAGAIN: rows are cold:
+    /* Read status and state at once. 0; RS_ENOENT: no longer invoked (forget it); RS_EAGAIN: rows are cold:
      * the owner fetches them and calls invoker_read_again(). */
     int (*read)(struct invoker_owner *o, const struct invocation_id *id, const struct invoker_read_events *ev,
                 void *arg, struct err *err);
+    /* Journal entries @from .. @until - 1 in order; there are that many, and they do not change. 0, what @entry
+     * returned, or as read(). */
+    int (*entries)(struct invoker_owner *o, const struct invocation_id *id, uint32_t from, uint32_t until,
+                   invoker_entry_fn entry, void *arg, struct err *err);
     /* Effects of an attempt, in order, at most LIMIT_EFFECTS_PER_RECORD; a terminal one is last. Views are valid for
      * the call: the owner encodes them at once. @start_lsn: from the head that was read; the state machine drops what
      * comes from a run that was aborted and started over meanwhile. */
     void (*effects)(struct invoker_owner *o, const struct invocation_id *id, uint64_t start_lsn,
                     const struct cmd_effect *effects, size_t n);
-    /* May more effects be sent? When false the invoker stops reading the stream until invoker_owner_writable(). */
+    /* May more effects be sent? When false the invoker stops reading the stream until invoker_owner_writable(). All
+     * owners of an invoker answer the same: they share a budget. */
     bool (*writable)(struct invoker_owner *o);
 };
 
@@ -63,8 +72,11 @@ struct invoker_params {
     struct http_transport http, https; /* how deployments are dialled; ops NULL: scheme not available */
     const struct http_header *headers; /* of every request, at most LIMIT_REQUEST_HEADERS; borrowed until closed */
     size_t n_headers;
-    unsigned concurrency; /* attempts at once; others queue */
+    unsigned concurrency; /* attempts at once, if a quarter of memory_bytes allows as many; others queue */
     size_t message_limit_bytes, eager_state_limit_bytes;
+    size_t memory_bytes;            /* of all attempts */
+    size_t invocation_memory_bytes; /* at most half of it; of one attempt, beyond initial_bytes */
+    size_t initial_bytes;           /* at most a quarter; of every running attempt */
     bool protocol_v7;
     bool scopes; /* calls may be in a scope */
     uint64_t connect_timeout_ns;
@@ -93,7 +105,7 @@ void invoker_ack(struct invoker *inv, struct invoker_owner *o, const struct invo
 /* invoker_retry_now() - an attempt that waits for its retry starts at once. */
 void invoker_retry_now(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
 void invoker_read_again(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id);
-void invoker_owner_writable(struct invoker *inv, struct invoker_owner *o);
+void invoker_owner_writable(struct invoker *inv);
 
 /* What the status of an invocation looks like from here (query tables, tests). */
 struct invoker_status {

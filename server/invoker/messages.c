@@ -294,7 +294,7 @@ static int on_run_completion(struct attempt *a, struct slice payload, struct att
     struct sp_propose_run_completion m;
     struct sp_notification *n = arena_new(ar, struct sp_notification);
     struct cmd_effect *e;
-    struct buf out = {0};
+    struct buf out;
     struct err err = {0};
 
     if (sp_propose_run_completion_decode(&m, payload, ar, &err) < 0)
@@ -310,12 +310,13 @@ static int on_run_completion(struct attempt *a, struct slice payload, struct att
         v->content = m.value;
         n->value = v;
     }
+    out = (struct buf){.cap = sp_notification_size(n)}; /* exactly what comes: it stays in the arena */
+    out.data = arena_alloc(ar, out.cap);
     sp_notification_encode(n, &out);
     pin(a);
     e = push(a, EFFECT_RUN_COMPLETION);
     e->type = SP_RUN_COMPLETION;
-    e->payload = arena_copy(ar, buf_slice(&out));
-    buf_done(&out);
+    e->payload = buf_slice(&out);
     a->in->runs_pending++;
     return 0;
 }

@@ -176,6 +176,24 @@ void sp_decoder_done(struct sp_decoder *d) {
     buf_done(&d->given);
 }
 
+void sp_decoder_trim(struct sp_decoder *d) {
+    d->drained = false;
+    if (d->given.cap > KEEP_BYTES)
+        buf_done(&d->given);
+}
+
+size_t sp_decoder_announced(const struct sp_decoder *d, struct slice in) {
+    size_t had = MIN(d->part.len, (size_t)SP_FRAME_HEADER_BYTES);
+    uint8_t head[SP_FRAME_HEADER_BYTES];
+
+    if (had + in.len < SP_FRAME_HEADER_BYTES)
+        return 0;
+    if (had)
+        memcpy(head, d->part.data, had);
+    memcpy(head + had, in.data, SP_FRAME_HEADER_BYTES - had);
+    return SP_FRAME_HEADER_BYTES + (size_t)get_u32be(head + 4);
+}
+
 bool sp_decoder_idle(const struct sp_decoder *d) {
     return d->part.len == 0;
 }
@@ -212,6 +230,7 @@ static int frame_in_parts(struct sp_decoder *d, struct slice *in, struct sp_fram
     r = frame_header(d, d->part.data, ret, &len, err);
     if (r < 0)
         return r;
+    (void)buf_reserve(&d->part, SP_FRAME_HEADER_BYTES + len - d->part.len); /* once, and no more than that */
     take(d, in, SP_FRAME_HEADER_BYTES + len - d->part.len);
     if (d->part.len < SP_FRAME_HEADER_BYTES + len)
         return 0;
@@ -227,11 +246,8 @@ int sp_decoder_next(struct sp_decoder *d, struct slice *in, struct sp_frame *ret
     size_t len;
     int r;
 
-    if (d->drained) {
-        d->drained = false;
-        if (d->given.cap > KEEP_BYTES)
-            buf_done(&d->given);
-    }
+    if (d->drained)
+        sp_decoder_trim(d);
     if (d->part.len == 0) {
         if (in->len >= SP_FRAME_HEADER_BYTES) {
             r = frame_header(d, in->data, ret, &len, err);

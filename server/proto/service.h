@@ -138,6 +138,11 @@ void sp_decoder_done(struct sp_decoder *d);
  * on.
  */
 int sp_decoder_next(struct sp_decoder *d, struct slice *in, struct sp_frame *ret, struct err *err) RS_WARN_UNUSED;
+/* sp_decoder_announced() - bytes of the frame that @in begins with or goes on with, its header included; 0: not known
+ * yet. */
+size_t sp_decoder_announced(const struct sp_decoder *d, struct slice in);
+/* sp_decoder_trim() - everything returned so far was used: gives large buffers back at once. */
+void sp_decoder_trim(struct sp_decoder *d);
 /* sp_decoder_idle() - no frame is half read: the stream may end here. */
 bool sp_decoder_idle(const struct sp_decoder *d);
 

@@ -5,7 +5,7 @@
 #include "meta/nodes_config.h"
 #include "tracing/spans.h"
 
-enum { JOURNAL_POINT_READS = 16 };
+enum { JOURNAL_POINT_READS = 16, READ_ENOUGH = 100 };
 
 static void after_cold(void *arg, int status, const struct err *err);
 
@@ -162,44 +162,42 @@ void partition_run_actions(struct partition *p) {
 /* ---- the invoker's view of this partition ---- */
 
 struct reading {
-    struct partition *p;
-    const struct invoker_read_events *ev;
+    uint32_t until;
+    invoker_entry_fn entry;
     void *arg;
-    int r;
 };
-
-static int read_state_row(void *arg, struct slice key, struct slice value) {
-    struct reading *rd = arg;
-
-    return rd->ev->state(rd->arg, key, value);
-}
 
 static int read_entry_row(void *arg, const struct journal_entry *e) {
     struct reading *rd = arg;
 
-    return rd->ev->entry(rd->arg, e->index, e->type, e->payload);
+    if (e->index >= rd->until)
+        return READ_ENOUGH;
+    return rd->entry(rd->arg, e->index, e->type, e->payload);
 }
 
 /* Short journals, the common case, are in the overlay: point reads find them there, a scan would have to ask the engine
  * as well. */
-static int read_journal(struct partition *p, const struct invocation_id *id, uint32_t length, struct reading *rd,
+static int read_journal(struct partition *p, const struct invocation_id *id, uint32_t from, struct reading *rd,
                         struct err *err) {
     int r = 0;
 
-    if (length > JOURNAL_POINT_READS)
-        return tables_journal(&p->rows, id, 0, read_entry_row, rd, err);
-    for (uint32_t i = 0; r == 0 && i < length; i++) {
+    if (rd->until - from > JOURNAL_POINT_READS) {
+        r = tables_journal(&p->rows, id, from, read_entry_row, rd, err);
+        return r == READ_ENOUGH ? 0 : r;
+    }
+    for (uint32_t i = from; r == 0 && i < rd->until; i++) {
         struct journal_entry e;
 
         r = tables_journal_entry(&p->rows, id, i, &e, err);
         if (r == 0)
             r = read_entry_row(rd, &e);
         else if (r == RS_ENOENT)
-            r = err_set(err, RS_ECORRUPT, "journal entry %u of %u is missing", i, length);
+            r = err_set(err, RS_ECORRUPT, "journal entry %u of %u is missing", i, rd->until);
     }
     return r;
 }
 
+/* What a cold read was for, see after_cold(). */
 struct cold_attempt {
     struct partition *p;
     struct invocation_id id;
@@ -213,10 +211,27 @@ static void after_cold(void *arg, int status, const struct err *err) {
     free(c);
 }
 
+static int read_cold(struct partition *p, const struct invocation_id *id) {
+    struct cold_attempt *c = xnew(struct cold_attempt);
+
+    c->p = p;
+    c->id = *id;
+    partition_read_cold(p, after_cold, c);
+    return RS_EAGAIN;
+}
+
+static int owner_entries(struct invoker_owner *o, const struct invocation_id *id, uint32_t from, uint32_t until,
+                         invoker_entry_fn entry, void *arg, struct err *err) {
+    struct partition *p = CONTAINER_OF(o, struct partition, owner);
+    struct reading rd = {.until = until, .entry = entry, .arg = arg};
+    int r = read_journal(p, id, from, &rd, err);
+
+    return r == RS_EAGAIN ? read_cold(p, id) : r;
+}
+
 int partition_owner_read(struct invoker_owner *o, const struct invocation_id *id, const struct invoker_read_events *ev,
                          void *arg, struct err *err) {
     struct partition *p = CONTAINER_OF(o, struct partition, owner);
-    struct reading rd = {.p = p, .ev = ev, .arg = arg};
     struct cmd_invocation_body body;
     struct inv_header h;
     bool want_state = false;
@@ -246,21 +261,12 @@ int partition_owner_read(struct invoker_owner *o, const struct invocation_id *id
         if (want_state) {
             struct object_key k = object_key_of(body.target, id);
 
-            r = tables_state(&p->rows, &k, read_state_row, &rd, err);
+            r = tables_state(&p->rows, &k, ev->state, arg, err);
             if (r > 0)
                 r = 0;
         }
     }
-    if (r == 0)
-        r = read_journal(p, id, h.journal_length, &rd, err);
-    if (r == RS_EAGAIN) {
-        struct cold_attempt *c = xnew(struct cold_attempt);
-
-        c->p = p;
-        c->id = *id;
-        partition_read_cold(p, after_cold, c);
-    }
-    return r;
+    return r == RS_EAGAIN ? read_cold(p, id) : r;
 }
 
 static void owner_effects(struct invoker_owner *o, const struct invocation_id *id, uint64_t start_lsn,
@@ -270,6 +276,7 @@ static void owner_effects(struct invoker_owner *o, const struct invocation_id *i
         .id = invocation_id_slice(id), .effects = effects, .n_effects = n, .start_lsn = start_lsn};
     struct buf out = {0};
 
+    (void)buf_reserve(&out, cmd_invoker_effect_size(&m)); /* once, and no more than that */
     cmd_invoker_effect_encode(&m, &out);
     partition_propose(p, &(struct propose){.kind = CMD_INVOKER_EFFECT,
                                            .mode = PROPOSE_SELF,
@@ -279,14 +286,14 @@ static void owner_effects(struct invoker_owner *o, const struct invocation_id *i
 }
 
 static bool owner_writable(struct invoker_owner *o) {
-    return partition_writable(CONTAINER_OF(o, struct partition, owner));
+    return worker_takes_effects(CONTAINER_OF(o, struct partition, owner)->w);
 }
 
 /* ---- leadership ---- */
 
 void partition_init_leader(struct partition *p) {
-    p->owner =
-        (struct invoker_owner){.read = partition_owner_read, .effects = owner_effects, .writable = owner_writable};
+    p->owner = (struct invoker_owner){
+        .read = partition_owner_read, .entries = owner_entries, .effects = owner_effects, .writable = owner_writable};
     shuffle_init(p);
     cleaner_init(p);
     leader_timers_init(p);
@@ -314,14 +321,18 @@ static void scan_invoked(void *arg, int status, const struct err *cold_err) {
 }
 
 void partition_lead(struct partition *p) {
+    static void (*const starts[])(struct partition *) = {
+        leader_timers_start, shuffle_start, cleaner_start, durability_start, stall_watch_start,
+    };
+
     p->role = PARTITION_LEADER;
     LOG_DEBUG("leading", F_U64("partition", p->id), F_U64("epoch", p->epoch));
     scan_invoked(p, 0, NULL);
-    leader_timers_start(p);
-    shuffle_start(p);
-    cleaner_start(p);
-    durability_start(p);
-    stall_watch_start(p);
+    for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
+        if (p->role == PARTITION_LEADER) /* a row that cannot be read ends it */
+            starts[i](p);
+    if (p->role != PARTITION_LEADER)
+        return;
     route_leads_here(p->route);
     worker_partition_changed(p->w, p);
 }

@@ -567,7 +567,7 @@ static void what_a_full_log_refuses_goes_when_it_has_room_in_the_same_order(void
     rig_close(&r);
 }
 
-static void a_full_queue_stops_its_sources_until_half_of_it_is_gone(void **state) {
+static void a_full_queue_stops_its_sources_until_most_of_it_is_gone(void **state) {
     struct rig r;
     struct invoker_owner *o;
 
@@ -580,13 +580,12 @@ static void a_full_queue_stops_its_sources_until_half_of_it_is_gone(void **state
     rig_run(&r);
     assert_false(o->writable(o));
     assert_false(worker_writable(r.worker));
-    assert_int_equal(r.n_writable, 0);
+    assert_string_equal(rig_said(&r), "");
     r.logs.logs[0].append_fails = 0;
     fake_log_writable(&r.logs, 0);
     rig_run(&r);
     assert_true(worker_writable(r.worker));
-    assert_int_equal(r.n_writable, 1);
-    assert_string_equal(rig_said(&r), "writable abort 5 abort 5 abort 5 abort 5"); /* there is no such invocation */
+    assert_string_equal(rig_said(&r), "abort 5 abort 5 abort 5 abort 5 writable"); /* there is no such invocation */
     rig_close(&r);
 }
 
@@ -608,6 +607,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(all_that_is_proposed_in_one_turn_is_one_append),
     cmocka_unit_test(an_append_has_bounds_in_records_and_bytes),
     cmocka_unit_test(what_a_full_log_refuses_goes_when_it_has_room_in_the_same_order),
-    cmocka_unit_test(a_full_queue_stops_its_sources_until_half_of_it_is_gone),
+    cmocka_unit_test(a_full_queue_stops_its_sources_until_most_of_it_is_gone),
 };
 const struct unit_group calls_test_group = UNIT_GROUP(tests);

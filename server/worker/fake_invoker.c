@@ -7,7 +7,7 @@
 #include "meta/schema.h"
 
 static void say(struct invoker *inv, struct invoker_owner *o, const char *what, const struct invocation_id *id) {
-    inv->owner = o;
+    inv->owner = o ? o : inv->owner;
     buf_putf(&inv->said, "%s%s", inv->said.len ? " " : "", what);
     if (id)
         buf_putf(&inv->said, " %" PRIu64, get_u64be(id->raw + 16));
@@ -45,6 +45,6 @@ void invoker_retry_now(struct invoker *inv, struct invoker_owner *o, const struc
 void invoker_read_again(struct invoker *inv, struct invoker_owner *o, const struct invocation_id *id) {
     say(inv, o, "read-again", id);
 }
-void invoker_owner_writable(struct invoker *inv, struct invoker_owner *o) {
-    say(inv, o, "writable", NULL);
+void invoker_owner_writable(struct invoker *inv) {
+    say(inv, NULL, "writable", NULL);
 }

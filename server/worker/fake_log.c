@@ -182,6 +182,10 @@ lsn_t log_committed_tail(const struct log *l) {
     return l->f->committed + 1;
 }
 
+void log_info(const struct log *l, struct log_info *ret) {
+    *ret = (struct log_info){.exists = true, .leading = l->leading, .segments = l->f->segments};
+}
+
 static void append_one(struct fake_log *f, struct bytes *take) {
     if (f->n == f->cap) {
         f->cap = f->cap ? 2 * f->cap : 64;

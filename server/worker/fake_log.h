@@ -20,8 +20,9 @@ struct fake_log { /* one log; what the test sets and reads */
     int lead_fails;              /* log_lead() is answered with this */
     bool unreadable;             /* log_readable() is false */
     int tail_fails;
-    lsn_t tail;    /* what log_find_tail() tells; 0: n + 1 */
-    lsn_t trimmed; /* log_trim() */
+    lsn_t tail;        /* what log_find_tail() tells; 0: n + 1 */
+    lsn_t trimmed;     /* log_trim() */
+    uint32_t segments; /* log_info() */
     unsigned appends, leads, resigns, trims, tails;
     int trim_fails;
     struct log *open; /* the handle of the worker; NULL */

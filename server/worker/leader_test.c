@@ -128,12 +128,12 @@ static void timers_wait_while_the_queue_is_full(void **state) {
     open_one(&r);
     p = rig_partition(&r, 0);
     submit_at(&r, 5, wall_ms(&r) + 500);
-    p->queued_bytes += LIMIT_PROPOSAL_QUEUE_BYTES;
+    worker_proposed(p->w, LIMIT_PROPOSAL_QUEUE_BYTES);
     rig_pass(&r, 600);
     assert_int_equal(r.logs.logs[0].n, 2);
-    p->queued_bytes -= LIMIT_PROPOSAL_QUEUE_BYTES;
+    worker_proposed(p->w, -(int64_t)LIMIT_PROPOSAL_QUEUE_BYTES);
     rig_pass(&r, 10);
-    assert_string_equal(rig_said(&r), "invoke 5@3");
+    assert_string_equal(rig_said(&r), "writable invoke 5@3");
     rig_close(&r);
 }
 
@@ -435,7 +435,7 @@ static void trims_come_after_their_delay_and_only_forward(void **state) {
 }
 
 static void put_durability(struct rig *r, lsn_t lsn) {
-    struct cmd_partition_durability m = {.partition = 0, .durable_lsn = lsn, .time_ms = 1};
+    struct cmd_partition_durability m = {.partition = 0, .durable_lsn = lsn, .time_ms = wall_ms(r)};
     struct record_header h = {.kind = CMD_PARTITION_DURABILITY, .created_at_ns = 1};
     _cleanup_buf_ struct buf out = {0};
 

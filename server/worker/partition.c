@@ -182,6 +182,16 @@ static void row_is_warm(void *arg, int status, const struct err *err) {
         resume_reader(p);
 }
 
+/* The overlay is full: the log waits, partition_store_writable() goes on. A poisoned store takes nothing, ever: who
+ * reads it gets to know. */
+static bool is_overlay_full(const struct partition *p) {
+    return !store_writable(p->store) && !store_is_poisoned(p->store);
+}
+
+void partition_store_writable(struct partition *p) {
+    resume_reader(p);
+}
+
 static int apply_one(struct partition *p, lsn_t lsn, struct bytes *record) {
     struct record_view view;
     struct err err = {0};
@@ -216,7 +226,9 @@ static size_t on_deliver(void *arg, lsn_t first, struct bytes *const *records, s
 
     if (!is_running(p) || p->cold_reading)
         return 0;
-    while (done < n && apply_one(p, first + done, records[done]) == 0) {
+    while (done < n && !is_overlay_full(p) && apply_one(p, first + done, records[done]) == 0) {
+        if (first + done >= p->led_from)
+            partition_applied_bytes(p, records[done]->len);
         done++;
         if ((done & 31) == 0 && loop_mono_ns(loop) > until)
             break;
@@ -227,7 +239,7 @@ static size_t on_deliver(void *arg, lsn_t first, struct bytes *const *records, s
         partition_applied_upto(p, first + done - 1);
         look_whether_active(p);
     }
-    if (done < n && !p->cold_reading && is_running(p))
+    if (done < n && !p->cold_reading && is_running(p) && !is_overlay_full(p))
         loop_post(loop, resume_reader, p); /* the rest in the next turn */
     return done;
 }
@@ -335,6 +347,7 @@ static void on_lead(void *arg, int status, lsn_t first, const struct err *err) {
         return;
     }
     p->retry_ms = 0;
+    p->led_from = first;
     announce(p);
 }
 

@@ -49,7 +49,8 @@ void partition_seen_applied(struct partition *p, lsn_t applied);
 
 enum partition_role partition_role(const struct partition *p);
 bool partition_writable(const struct partition *p);
-void partition_store_durable(struct partition *p); /* the store's durable mark rose */
+void partition_store_durable(struct partition *p);  /* the store's durable mark rose */
+void partition_store_writable(struct partition *p); /* its overlay has room again: applying goes on */
 
 /* partition_call() - a call of ingress or admin, while it leads. */
 void partition_call(struct partition *p, struct worker_call *c);

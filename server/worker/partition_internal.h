@@ -79,10 +79,11 @@ struct partition {
 
     /* towards the log */
     struct list proposals, waiters; /* struct proposal; struct partition_waiter in LSN order */
-    uint64_t queued_bytes, inflight_bytes;
+    size_t proposed_bytes;          /* by this leader, not applied yet */
+    lsn_t led_from;                 /* records from here on are its own */
     uint64_t next_seq, last_created_ns;
     struct loop_hook flush;
-    bool was_full, announced;
+    bool announced;
 
     /* while leading */
     struct invoker_owner owner;
@@ -129,6 +130,7 @@ struct propose {
 void partition_propose(struct partition *p, const struct propose *what);
 void partition_flush(void *arg);                             /* end-of-turn hook: append what was proposed */
 void partition_applied_upto(struct partition *p, lsn_t lsn); /* wake the waiters */
+void partition_applied_bytes(struct partition *p, size_t n); /* of own records: they leave the budget */
 void partition_drop_proposals(struct partition *p);          /* leadership lost: waiters get RS_ECLOSED */
 /* partition.c */
 void partition_break(struct partition *p, const char *fmt, ...) RS_PRINTF(2, 3);
@@ -176,4 +178,5 @@ const struct worker_settings *worker_settings(const struct worker *w);
 struct route *worker_route_of(struct worker *w, uint32_t id);
 void worker_lead_ended(struct worker *w, uint32_t id); /* the processor follows now, without having been told to */
 void worker_partition_changed(struct worker *w, struct partition *p);
-void worker_partition_writable(struct worker *w);
+bool worker_takes_effects(const struct worker *w);     /* of the invoker; else invoker_owner_writable() follows */
+void worker_proposed(struct worker *w, int64_t bytes); /* more, or fewer */

@@ -448,13 +448,13 @@ static void a_leader_that_is_full_sheds_calls_and_rows(void **state) {
     (void)state;
     open_cluster(&r);
     rig_lead(&r, 0);
-    rig_partition(&r, 0)->queued_bytes += LIMIT_PROPOSAL_QUEUE_BYTES;
+    worker_proposed(rig_partition(&r, 0)->w, LIMIT_PROPOSAL_QUEUE_BYTES);
     ask_leader(&r, &q, call_bytes(&r, "request-0000-001", 5));
     assert_int_equal(q.status, RPC_LOAD_SHEDDING);
     pp_ingest_encode(&(struct pp_ingest){.partition = 0, .from = 1, .rows = &row, .n_rows = 1}, &b);
     rig_ask(&r, &q, SERVICE_PARTITION_LEADER, LEADER_INGEST, buf_slice(&b));
     assert_int_equal(q.status, RPC_LOAD_SHEDDING);
-    rig_partition(&r, 0)->queued_bytes -= LIMIT_PROPOSAL_QUEUE_BYTES;
+    worker_proposed(rig_partition(&r, 0)->w, -(int64_t)LIMIT_PROPOSAL_QUEUE_BYTES);
     rig_close(&r);
 }
 

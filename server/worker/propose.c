@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker/propose.c : records on their way to the log. All that is proposed in one loop turn is appended at its end. */
+/* worker/propose.c : records on their way to the log. All that is proposed in one loop turn is appended at its end.
+ *
+ * What all partitions have proposed and not applied yet shares the worker's budget: worker.proposed_bytes. Producers
+ * ask partition_writable() before they make more. */
 #include "worker/partition_internal.h"
 
 struct proposal {
@@ -43,13 +46,14 @@ void partition_propose(struct partition *p, const struct propose *what) {
     pr->waiter = what->waiter;
     if (pr->waiter)
         pr->waiter->lsn = 0;
-    p->queued_bytes += pr->record->len;
+    p->proposed_bytes += pr->record->len;
+    worker_proposed(p->w, (int64_t)pr->record->len);
     list_push_back(&p->proposals, &pr->link);
     loop_hook_arm(worker_loop(p->w), &p->flush);
 }
 
 bool partition_writable(const struct partition *p) {
-    return p->queued_bytes < LIMIT_PROPOSAL_QUEUE_BYTES;
+    return p->w->proposed_bytes < p->w->params.proposal_limit_bytes;
 }
 
 /* One append: as many proposals as fit a batch. */
@@ -80,7 +84,6 @@ static int append_batch(struct partition *p) {
             pr->waiter->lsn = first + i;
             list_push_back(&p->waiters, &pr->waiter->link);
         }
-        p->queued_bytes -= pr->record->len;
         (void)bytes_unref(pr->record);
         free(pr);
     }
@@ -94,13 +97,12 @@ void partition_flush(void *arg) {
         if (append_batch(p) < 0) /* full: the log's writable event; lost: its lost event */
             break;
     }
-    if (!partition_writable(p)) {
-        p->was_full = true;
-    } else if (p->was_full && p->queued_bytes < LIMIT_PROPOSAL_QUEUE_BYTES / 2) {
-        p->was_full = false;
-        invoker_owner_writable(worker_invoker(p->w), &p->owner);
-        worker_partition_writable(p->w);
-    }
+}
+
+void partition_applied_bytes(struct partition *p, size_t n) {
+    n = MIN(n, p->proposed_bytes);
+    p->proposed_bytes -= n;
+    worker_proposed(p->w, -(int64_t)n);
 }
 
 void partition_applied_upto(struct partition *p, lsn_t lsn) {
@@ -122,7 +124,7 @@ void partition_drop_proposals(struct partition *p) {
     list_init(&proposals);
     list_splice(&waiters, &p->waiters);
     list_splice(&proposals, &p->proposals);
-    p->queued_bytes = 0;
+    partition_applied_bytes(p, p->proposed_bytes);
     while ((e = list_pop_front(&proposals))) {
         struct proposal *pr = LIST_ENTRY(e, struct proposal, link);
 

@@ -142,11 +142,11 @@ static void a_receiver_that_is_full_is_tried_again(void **state) {
     (void)state;
     sender_init(&s);
     rig_lead(&s.r, 1);
-    rig_partition(&s.r, 1)->queued_bytes += LIMIT_PROPOSAL_QUEUE_BYTES;
+    worker_proposed(rig_partition(&s.r, 1)->w, LIMIT_PROPOSAL_QUEUE_BYTES);
     send_to(&s, 1, 7);
     rig_pass(&s.r, 24);
     assert_string_equal(rig_log(&s.r, 1, 1), "announce");
-    rig_partition(&s.r, 1)->queued_bytes -= LIMIT_PROPOSAL_QUEUE_BYTES;
+    worker_proposed(rig_partition(&s.r, 1)->w, -(int64_t)LIMIT_PROPOSAL_QUEUE_BYTES);
     rig_pass(&s.r, 1);
     assert_string_equal(rig_log(&s.r, 1, 1), "announce invoke");
     rig_close(&s.r);

@@ -82,6 +82,7 @@ static void on_schema(void *arg, const char *key, uint32_t version, struct bytes
 /* ---- opening, closing ---- */
 
 static void check_ready(void *arg);
+static void tell_writable(void *arg);
 
 int worker_open(const struct worker_params *p, struct worker **ret, struct err *err) {
     struct worker *w = xnew(struct worker);
@@ -91,7 +92,10 @@ int worker_open(const struct worker_params *p, struct worker **ret, struct err *
     w->params.partitions = NULL;
     w->n = p->partitions->n;
     w->routes = xnewn(struct route, w->n + 1);
+    if (!w->params.proposal_limit_bytes)
+        w->params.proposal_limit_bytes = LIMIT_PROPOSAL_QUEUE_BYTES;
     loop_hook_init(&w->check_ready, check_ready, w);
+    loop_hook_init(&w->writable_hook, tell_writable, w);
     list_init(&w->ingests);
     list_init(&w->snapshots.waiting);
     list_init(&w->snapshots.serving);
@@ -124,6 +128,7 @@ void worker_stop(struct worker *w) {
     w->stopping = true;
     __atomic_store_n(&w->snapshots.stop, true, __ATOMIC_RELAXED);
     loop_hook_disarm(&w->check_ready);
+    loop_hook_disarm(&w->writable_hook);
     if (w->schema_watch.meta)
         meta_unwatch(&w->schema_watch);
     manager_stop(w);
@@ -162,6 +167,12 @@ void worker_store_durable(struct worker *w, struct store *s) {
             partition_store_durable(w->routes[i].p);
 }
 
+void worker_store_writable(struct worker *w, struct store *s) {
+    for (size_t i = 0; i < w->n; i++)
+        if (w->routes[i].p && w->params.stores[i % w->params.n_stores] == s)
+            partition_store_writable(w->routes[i].p);
+}
+
 static bool is_ready(const struct partition *p) {
     struct partition_info i = {0};
 
@@ -190,18 +201,30 @@ void worker_partition_changed(struct worker *w, struct partition *p) {
         loop_hook_arm(w->params.loop, &w->check_ready);
 }
 
-void worker_partition_writable(struct worker *w) {
-    if (w->params.writable && worker_writable(w))
-        w->params.writable(w->params.arg);
+static void tell_writable(void *arg) {
+    struct worker *w = arg;
+
+    invoker_owner_writable(w->params.invoker);
+}
+
+/* Services are the first to wait, so that clients, timers and other partitions still find room. */
+bool worker_takes_effects(const struct worker *w) {
+    return w->proposed_bytes < w->params.proposal_limit_bytes / 2;
+}
+
+void worker_proposed(struct worker *w, int64_t bytes) {
+    w->proposed_bytes += (uint64_t)bytes;
+    if (!worker_takes_effects(w)) {
+        w->was_full = true;
+    } else if (w->was_full && w->proposed_bytes < w->params.proposal_limit_bytes / 4) {
+        w->was_full = false;
+        if (!w->stopping)
+            loop_hook_arm(w->params.loop, &w->writable_hook);
+    }
 }
 
 bool worker_writable(const struct worker *w) {
-    if (w->waiting_bytes >= LIMIT_PROPOSAL_QUEUE_BYTES)
-        return false;
-    for (size_t i = 0; i < w->n; i++)
-        if (w->routes[i].p && !partition_writable(w->routes[i].p))
-            return false;
-    return true;
+    return w->waiting_bytes < w->params.proposal_limit_bytes && w->proposed_bytes < w->params.proposal_limit_bytes;
 }
 
 /* ---- pending calls ---- */

@@ -77,14 +77,14 @@ struct worker_params {
     /* false: a partition whose placement is not known runs here and leads at once, without waiting for anybody: a node
      * alone. true: other workers are in the nodes configuration, the scheduler decides. */
     bool wait_for_placement;
+    uint64_t proposal_limit_bytes; /* proposed and not applied, all partitions; 0: LIMIT_PROPOSAL_QUEUE_BYTES */
     struct schema_defaults schema_defaults;
     struct worker_settings settings;
     struct worker_snapshots_params snapshots;
     /* (may be NULL) all partitions that run here lead or follow as they should; false when one is opening, a candidate
      * or broken. Called with every change of that answer. */
     void (*ready)(void *arg, bool all_ready);
-    void (*writable)(void *arg); /* worker_writable() became true again */
-    void (*changed)(void *arg);  /* (may be NULL) the role of a partition changed; told once per turn */
+    void (*changed)(void *arg); /* (may be NULL) the role of a partition changed; told once per turn */
     /* (may be NULL) a replica here applied @record as LSN @lsn. Told of every record in order, before its actions run;
      * after a restart again of those whose writes were lost. For the simulator's checks. */
     void (*applied)(void *arg, uint32_t partition, lsn_t lsn, const struct record_view *record);
@@ -104,6 +104,8 @@ void worker_drain(struct worker *w, void (*done)(void *arg), void *arg);
 struct worker *worker_close(struct worker *w);
 /* worker_store_durable() - to be called from the store's durable event. */
 void worker_store_durable(struct worker *w, struct store *s);
+/* worker_store_writable() - to be called from the store's writable event: applying goes on. */
+void worker_store_writable(struct worker *w, struct store *s);
 
 /* ---- what cluster control tells (gossip, controller); all of it hints, none is needed on a node alone ---- */
 

@@ -45,8 +45,11 @@ struct worker {
     struct worker_params params;
     struct route *routes;
     size_t n;
-    struct map calls;       /* struct worker_call.node by request id */
-    uint64_t waiting_bytes; /* of commands in calls */
+    struct map calls;        /* struct worker_call.node by request id */
+    uint64_t waiting_bytes;  /* of commands in calls */
+    uint64_t proposed_bytes; /* of records that leaders here proposed and did not apply yet */
+    bool was_full;           /* the invoker waits */
+    struct loop_hook writable_hook;
     struct schema *schema;
     struct meta_watch schema_watch, placement_watch;
     struct fabric_service manager_service, leader_service;

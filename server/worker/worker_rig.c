@@ -139,9 +139,6 @@ static void on_ready(void *arg, bool all) {
 static void on_changed(void *arg) {
     ((struct rig *)arg)->n_changed++;
 }
-static void on_writable(void *arg) {
-    ((struct rig *)arg)->n_writable++;
-}
 static void on_durable(void *arg) {
     struct rig *r = arg;
 
@@ -167,7 +164,6 @@ void rig_init(struct rig *r) {
         .settings = {.version = "1.2.3", .cleanup_interval_ns = 60000 * RIG_MS, .trim_delay_ns = 1000 * RIG_MS},
         .ready = on_ready,
         .changed = on_changed,
-        .writable = on_writable,
         .arg = r};
 }
 

@@ -38,7 +38,7 @@ struct rig {
     size_t words;      /* one-way messages to the peer */
     struct fixture fx; /* its arena: what messages are made of */
     char text[512];
-    unsigned n_changed, n_writable;
+    unsigned n_changed;
     bool all_ready;
 };
 

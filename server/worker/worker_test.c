@@ -311,12 +311,14 @@ struct reading {
     struct buf text;
     bool state;
     int stop; /* head returns it */
+    uint32_t entries;
 };
 static int on_head(void *arg, const struct invoker_journal_head *h, bool *ret_want_state) {
     struct reading *rd = arg;
 
     buf_putf(&rd->text, "%u/%u", h->commands, h->entries);
     *ret_want_state = rd->state;
+    rd->entries = h->entries;
     return rd->stop;
 }
 static int on_state(void *arg, struct slice key, struct slice value) {
@@ -327,14 +329,16 @@ static int on_entry(void *arg, uint32_t index, uint16_t type, struct slice paylo
     buf_putf(&((struct reading *)arg)->text, " %s", sp_type_name(type));
     return 0;
 }
-static const struct invoker_read_events read_events = {on_head, on_state, on_entry};
+static const struct invoker_read_events read_events = {on_head, on_state};
 
 static int read_it(struct rig *r, struct reading *rd, struct invocation_id id) {
     struct invoker_owner *o = &rig_partition(r, 0)->owner;
     struct err err = {0};
+    int status;
 
     buf_clear(&rd->text);
-    return o->read(o, &id, &read_events, rd, &err);
+    status = o->read(o, &id, &read_events, rd, &err);
+    return status ? status : o->entries(o, &id, 0, rd->entries, on_entry, rd, &err);
 }
 
 static void the_invoker_reads_head_state_and_journal_of_what_runs(void **state) {

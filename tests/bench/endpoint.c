@@ -3,11 +3,14 @@
  * the service is not the bottleneck. One thread, no durability: `bench-endpoint PORT`.
  *
  * Echo/echo returns its input; Counter/add adds 1 to the state "count" and returns it; Steps/ten makes ten ctx.run
- * steps, one after the other, and returns 10. Commands that are in the replayed journal are not sent again. */
+ * steps, one after the other, and returns 10. Commands that are in the replayed journal are not sent again.
+ * Large/run takes [steps, bytes]: as many steps, each with a result of that size; then it suspends until its first
+ * awakeable is resolved, and returns the sum. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,13 +20,14 @@
 #include "proto/service.h"
 
 enum { STEPS = 10 };
-enum kind { DISCOVER, ECHO, COUNTER, TEN, UNKNOWN };
+enum kind { DISCOVER, ECHO, COUNTER, TEN, LARGE, UNKNOWN };
 
 static const char manifest[] =
     "{\"protocolMode\":\"BIDI_STREAM\",\"minProtocolVersion\":5,\"maxProtocolVersion\":6,\"services\":["
     "{\"name\":\"Echo\",\"ty\":\"SERVICE\",\"handlers\":[{\"name\":\"echo\"}]},"
     "{\"name\":\"Counter\",\"ty\":\"VIRTUAL_OBJECT\",\"handlers\":[{\"name\":\"add\",\"ty\":\"EXCLUSIVE\"}]},"
-    "{\"name\":\"Steps\",\"ty\":\"SERVICE\",\"handlers\":[{\"name\":\"ten\"}]}]}";
+    "{\"name\":\"Steps\",\"ty\":\"SERVICE\",\"handlers\":[{\"name\":\"ten\"}]},"
+    "{\"name\":\"Large\",\"ty\":\"SERVICE\",\"handlers\":[{\"name\":\"run\"}]}]}";
 
 struct server {
     struct loop *loop;
@@ -44,9 +48,12 @@ struct stream {
     enum kind kind;
     char content_type[64];
     struct sp_decoder decoder;
-    struct buf out;      /* not yet sent */
+    struct buf out; /* not yet sent: from out_at on */
+    size_t out_at;
     bool started, ended; /* Start was read; End was written */
+    bool signalled;
     uint32_t known, entries, commands, completions;
+    uint32_t steps, step_bytes; /* of the handlers that make steps */
     uint64_t count;
     struct buf input;
 };
@@ -100,12 +107,33 @@ static void counter(struct stream *s) {
     buf_done(&b);
 }
 
-static void next_step(struct stream *s) {
-    uint32_t step = s->completions + 1;
+static void suspend(struct stream *s) {
+    static const uint32_t signals[] = {SP_SIGNAL_CANCEL, SP_SIGNAL_FIRST_AWAKEABLE};
+    struct sp_suspension m = {.waiting_signals = signals, .n_waiting_signals = ARRAY_SIZE(signals)};
     struct buf b = {0};
 
-    if (step > STEPS) {
-        put_output(s, SLICE_LIT("10"));
+    sp_suspension_encode(&m, &b);
+    put(s, SP_SUSPENSION, buf_slice(&b));
+    buf_done(&b);
+    s->ended = true;
+}
+
+static void after_steps(struct stream *s) {
+    char text[24];
+    int n = snprintf(text, sizeof text, "%llu", (unsigned long long)s->steps * s->step_bytes);
+
+    if (s->kind == LARGE && !s->signalled)
+        suspend(s);
+    else
+        put_output(s, slice_of(text, (size_t)n));
+}
+
+static void next_step(struct stream *s) {
+    uint32_t step = s->completions + 1;
+    struct buf b = {0}, result = {0};
+
+    if (step > s->steps) {
+        after_steps(s);
         return;
     }
     if (s->commands - 1 < step) {
@@ -116,10 +144,12 @@ static void next_step(struct stream *s) {
         s->commands++;
         buf_clear(&b);
     }
-    struct sp_propose_run_completion p = {.result_completion_id = step, .value = SLICE_LIT("1")};
+    memset(buf_add(&result, s->step_bytes), '1', s->step_bytes);
+    struct sp_propose_run_completion p = {.result_completion_id = step, .value = buf_slice(&result)};
     sp_propose_run_completion_encode(&p, &b);
     put(s, SP_PROPOSE_RUN_COMPLETION, buf_slice(&b));
     buf_done(&b);
+    buf_done(&result);
 }
 
 static void act(struct stream *s) {
@@ -133,6 +163,14 @@ static void act(struct stream *s) {
     default:
         next_step(s);
     }
+}
+
+static void on_input(struct stream *s, struct slice value) {
+    buf_put_slice(&s->input, value);
+    s->steps = STEPS;
+    s->step_bytes = 1;
+    if (s->kind == LARGE && sscanf(buf_cstr(&s->input), "[%u,%u]", &s->steps, &s->step_bytes) != 2)
+        s->steps = 0;
 }
 
 static void on_start(struct stream *s, struct slice payload, struct arena *a) {
@@ -162,8 +200,10 @@ static void on_frame(struct stream *s, const struct sp_frame *f) {
             s->commands++;
         if (f->type == SP_RUN_COMPLETION)
             s->completions++;
+        if (f->type == SP_SIGNAL)
+            s->signalled = true;
         if (f->type == SP_INPUT && sp_input_decode(&in, f->payload, &a, NULL) == 0 && in.value)
-            buf_put_slice(&s->input, in.value->content);
+            on_input(s, in.value->content);
         if (!s->ended && (s->entries == s->known || (s->entries > s->known && f->type == SP_RUN_COMPLETION)))
             act(s);
     }
@@ -175,13 +215,17 @@ static void on_frame(struct stream *s, const struct sp_frame *f) {
 static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
                         nghttp2_data_source *source, void *user) {
     struct stream *s = source->ptr;
-    size_t n = MIN(len, s->out.len);
+    size_t n = MIN(len, s->out.len - s->out_at);
 
     if (n == 0 && !s->ended)
         return NGHTTP2_ERR_DEFERRED;
     if (n) {
-        memcpy(buf, s->out.data, n);
-        buf_consume(&s->out, n);
+        memcpy(buf, s->out.data + s->out_at, n);
+        s->out_at += n;
+    }
+    if (s->out_at == s->out.len) {
+        buf_clear(&s->out);
+        s->out_at = 0;
     }
     if (s->ended && s->out.len == 0)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -223,12 +267,13 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t nlen,
                      const uint8_t *value, size_t vlen, uint8_t flags, void *user) {
-    static const char *const paths[] = {"/discover", "/invoke/Echo/echo", "/invoke/Counter/add", "/invoke/Steps/ten"};
+    static const char *const paths[] = {"/discover", "/invoke/Echo/echo", "/invoke/Counter/add", "/invoke/Steps/ten",
+                                        "/invoke/Large/run"};
     struct stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     struct slice n = slice_of(name, nlen), v = slice_of(value, vlen);
 
     if (s && slice_eq_str(n, ":path"))
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < (int)ARRAY_SIZE(paths); i++)
             if (slice_eq_str(v, paths[i]))
                 s->kind = (enum kind)i;
     if (s && slice_eq_str(n, "content-type"))
@@ -348,6 +393,7 @@ int main(int argc, char **argv) {
     int one = 1;
 
     sa.sin_port = htons((uint16_t)(argc > 1 ? strtol(argv[1], NULL, 10) : 9080));
+    (void)signal(SIGPIPE, SIG_IGN);
     if (loop_new(&srv.loop, &err) < 0)
         return 1;
     srv.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -70,7 +70,7 @@ export async function until(what, condition, seconds = 30) {
   }
 }
 
-class Process {
+export class Process {
   constructor(name) {
     this.name = name;
     this.child = null;
