@@ -130,7 +130,8 @@ static void on_state(struct worker_call *call, const struct worker_reply *reply)
     if (reply->code == WORKER_OK)
         admin_empty(c->req, 202);
     else
-        admin_error(c->req, 503, NULL, "the partition of this key has no leader on this node right now");
+        admin_error(c->req, 503, NULL, "the state was not changed, or it is not known whether: %s",
+                    reply->code == WORKER_FAILED ? reply->message : "the partition of this key lost its leader");
     c->admin->in_flight--;
     free(c);
 }

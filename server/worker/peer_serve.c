@@ -74,11 +74,17 @@ static void on_lease(void *arg) {
     timer_set(s->w->params.loop, &s->lease, PEER_RENEW_NS);
 }
 
+static bool has_id(const struct worker_reply *r) {
+    static const struct invocation_id none;
+
+    return !invocation_id_eq(&r->id, &none);
+}
+
 static void on_answered(struct worker_call *c, const struct worker_reply *r) {
     struct served *s = CONTAINER_OF(c, struct served, call);
     bool lost = r->code == WORKER_SHUTDOWN || r->code == WORKER_FAILED;
     struct pp_reply m = {.code = lost ? WORKER_LOST_LEADERSHIP : r->code,
-                         .id = invocation_id_slice(&r->id),
+                         .id = has_id(r) ? invocation_id_slice(&r->id) : SLICE_NULL,
                          .expiry_ms = r->expiry_ms,
                          .is_new = r->is_new,
                          .execution_time_ms = r->execution_time_ms};

@@ -341,6 +341,32 @@ static void a_leader_serves_the_call_of_another_node(void **state) {
     rig_close(&r);
 }
 
+/* The answer to a signal has no id; an id of zeros would be no valid one. */
+static void an_answer_without_an_id_says_none(void **state) {
+    struct rig r;
+    struct rig_question q;
+    struct invocation_id id;
+    struct cmd_result value = {.value = SLICE_LIT("v")};
+    struct cmd_signal cmd = {.index = 17, .result = &value};
+    struct pp_call m = {.request_id = SLICE_LIT("request-0000-001"), .op = WORKER_OP_SIGNAL, .kind = CMD_SIGNAL};
+    _cleanup_buf_ struct buf command = {0}, b = {0};
+
+    (void)state;
+    open_cluster(&r);
+    rig_lead(&r, 0);
+    id = rig_id(&r, 0, 5);
+    cmd.target = invocation_id_slice(&id);
+    cmd_signal_encode(&cmd, &command);
+    m.partition_key = invocation_id_pk(&id);
+    m.command = buf_slice(&command);
+    pp_call_encode(&m, &b);
+    ask_leader(&r, &q, buf_slice(&b));
+    rig_run(&r);
+    assert_int_equal(got(&q).code, WORKER_OK);
+    assert_null(got(&q).id.data);
+    rig_close(&r);
+}
+
 static void who_does_not_lead_serves_nothing(void **state) {
     struct rig r;
     struct rig_question q;
@@ -677,6 +703,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(waiting_calls_have_a_bound),
     cmocka_unit_test(whoever_waits_when_the_worker_stops_is_told),
     cmocka_unit_test(a_leader_serves_the_call_of_another_node),
+    cmocka_unit_test(an_answer_without_an_id_says_none),
     cmocka_unit_test(who_does_not_lead_serves_nothing),
     cmocka_unit_test(a_call_that_takes_long_is_held_in_leases),
     cmocka_unit_test(a_call_that_is_made_again_with_its_id_replaces_the_one_that_waits),

@@ -2,8 +2,9 @@
 // Three nodes, six partitions, two copies of the log: nodes are killed with SIGKILL while clients count.
 //
 //   node tests/e2e/cluster.test.mjs [--engines lmdb,rocksdb,lmdb] [--keep]
+import crypto from "node:crypto";
 import { Client, Cluster, checkCounters } from "./cluster.mjs";
-import { Service, equal, ok, options, run, showLogs, sleep, test, until } from "./lib.mjs";
+import { Service, equal, ok, options, request, run, showLogs, sleep, test, until } from "./lib.mjs";
 
 const engines = (options.engines ?? "lmdb,rocksdb").split(",");
 
@@ -21,6 +22,19 @@ test("clients count through all three nodes", async (t) => {
   const ingresses = t.cluster.nodes.map((s) => s.ingress);
   t.clients = ingresses.map((_, i) => new Client(`c${i + 1}`, ingresses, { prefer: i, pause: 5 }).run());
   for (const c of t.clients) await c.progress(20, 20);
+});
+
+test("every node takes results of awakeables and edits of state, whoever leads", async (t) => {
+  for (const s of t.cluster.nodes) {
+    for (let i = 0; i < 12; i++) {
+      const id = Buffer.alloc(28); // an invocation that does not exist, signal 17
+      crypto.randomFillSync(id, 0, 24);
+      id.writeUInt32BE(17, 24);
+      ok(await s.call(`restate/awakeables/sign_1${id.toString("base64url")}/resolve`, "x"), 202);
+      const patch = { object_key: `edited-${i}`, new_state: { count: Array.from(Buffer.from(`${i}`)) } };
+      ok(await request(`${s.admin}/services/Counter/state`, { json: patch }), 202);
+    }
+  }
 });
 
 const worstSince = (t, at) => Math.max(...t.clients.map((c) => (c.worst.at + c.worst.ms >= at ? c.worst.ms : 0)));
