@@ -95,6 +95,13 @@ static void on_durable(void *arg) {
         worker_store_durable(n->worker, n->data);
 }
 
+static void on_writable(void *arg) {
+    struct sim_node *n = arg;
+
+    if (n->worker)
+        worker_store_writable(n->worker, n->data);
+}
+
 static struct store *open_store(struct sim_node *n, const char *name, unsigned writer, uint32_t durability) {
     struct host *h = n->host;
     bool cached_read = rng_chance(&h->cluster->w.rng, 700); /* another engine: it cannot tell what is cached */
@@ -113,6 +120,7 @@ static struct store *open_store(struct sim_node *n, const char *name, unsigned w
                              .overlay_limit_bytes = 8 << 20,
                              .poisoned = on_poisoned,
                              .durable = on_durable,
+                             .writable = on_writable,
                              .arg = n};
     struct store *s = NULL;
     struct err err = {0};
@@ -271,6 +279,9 @@ static int open_worker(struct sim_node *n, struct err *err) {
                                 .concurrency = 100,
                                 .message_limit_bytes = 1 << 20,
                                 .eager_state_limit_bytes = 1 << 20,
+                                .memory_bytes = 16 << 20,
+                                .invocation_memory_bytes = 4 << 20,
+                                .initial_bytes = 64 << 10,
                                 .connect_timeout_ns = 1000000000};
     struct worker_params wp = {.loop = h->loop,
                                .meta = n->meta,
