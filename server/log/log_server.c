@@ -50,6 +50,30 @@ void ls_loglet_free(struct log_server *s, struct ls_loglet *l) {
     free(l);
 }
 
+static struct ls_floor *find_floor(const struct log_server *s, log_id_t log) {
+    for (struct map_node *n = map_first(&s->floors, map_hash_u64(log)); n; n = map_next(n))
+        if (MAP_ENTRY(n, struct ls_floor, node)->log == log)
+            return MAP_ENTRY(n, struct ls_floor, node);
+    return NULL;
+}
+
+uint32_t ls_floor(const struct log_server *s, log_id_t log) {
+    const struct ls_floor *f = find_floor(s, log);
+
+    return f ? f->floor : 0;
+}
+
+void ls_floor_raise(struct log_server *s, log_id_t log, uint32_t floor) {
+    struct ls_floor *f = find_floor(s, log);
+
+    if (!f) {
+        f = xnew(struct ls_floor);
+        f->log = log;
+        map_add(&s->floors, &f->node, map_hash_u64(log));
+    }
+    f->floor = MAX(f->floor, floor);
+}
+
 void ls_reply_fill(const struct ls_loglet *l, enum ls_status status, struct ls_reply *ret) {
     *ret = (struct ls_reply){.status = status, .local_tail = 1, .global_tail = 1};
     if (l) {
@@ -218,7 +242,7 @@ static enum ls_status check_store(const struct log_server *s, const struct ls_lo
 
     if (r->n == 0 || r->first_offset == 0 || r->n > LS_OFFSET_MAX || r->first_offset > LS_OFFSET_MAX - r->n + 1)
         return LS_MALFORMED;
-    if (!repair && l->sealed)
+    if (!repair && (l->sealed || loglet_id_index(l->id) < ls_floor(s, loglet_id_log(l->id))))
         return LS_SEALED;
     if (s->failsafe || s->closing)
         return LS_DISABLED;
@@ -386,12 +410,15 @@ void log_server_forget(struct log_server *s, uint64_t loglet_id) {
     static const char kinds[] = {'s', 'Z', 't', 'g', 'l'};
     struct ls_loglet *l = ls_loglet_find(s, loglet_id);
     uint8_t lower[LS_KEY_BYTES], upper[LS_KEY_BYTES];
+    const log_id_t log = loglet_id_log(loglet_id);
     struct store_batch *w;
 
     if (!l || s->failsafe || s->closing || !list_empty(&l->parked) || !list_empty(&l->waits) ||
         l->staging_tail != l->local_tail || l->seal_enqueued != l->sealed)
         return; /* in use; the next change of the chain comes back to it */
     w = open_batch(s)->writes;
+    ls_floor_raise(s, log, loglet_id_index(loglet_id) + 1);
+    ls_put_u32(s, w, 'f', loglet_id_make(log, 0), ls_floor(s, log));
     for (size_t i = 0; i < sizeof kinds; i++)
         store_batch_del(w, s->table, ls_key(lower, kinds[i], loglet_id));
     if (l->local_tail > l->trim_point + 1)
@@ -452,6 +479,11 @@ static void server_free(struct log_server *s) {
     while ((n = map_iter(&s->loglets, NULL)))
         ls_loglet_free(s, MAP_ENTRY(n, struct ls_loglet, node));
     map_done(&s->loglets);
+    while ((n = map_iter(&s->floors, NULL))) {
+        map_remove(&s->floors, n);
+        free(MAP_ENTRY(n, struct ls_floor, node));
+    }
+    map_done(&s->floors);
     if (s->open) {
         (void)store_batch_free(s->open->writes);
         free(s->open);

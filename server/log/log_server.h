@@ -7,11 +7,15 @@
  * from a hook), never inside the call. Everything belongs to the loop of the store.
  *
  * Rows (one table `log`; integers big-endian in keys, little-endian in values; every value but a record's begins with
- * u8 format = 1 and ends with u32 crc32c of what precedes): 'd' loglet u64 offset u32   the record's bytes as they came
- * (own checksum) 's' loglet u64              sequencer: id u32, generation u32 't' loglet u64              trim point
- * u32 'Z' loglet u64              seal marker: unix time ms u64 'g' loglet u64              known global tail u32
- * (lazy) 'l' loglet u64              local tail u32 (written by a trim) "storage-marker"            owner node id u32,
- * created at unix ms u64 */
+ * u8 format = 1 and ends with u32 crc32c of what precedes):
+ * - 'd' loglet u64 offset u32: the record's bytes as they came, with their own checksum
+ * - 's' loglet u64: sequencer, id u32, generation u32
+ * - 't' loglet u64: trim point u32
+ * - 'Z' loglet u64: seal marker, unix time ms u64
+ * - 'g' loglet u64: known global tail u32, written now and then
+ * - 'l' loglet u64: local tail u32, written by a trim
+ * - 'f' loglet u64 with index 0: floor of the log u32, see log_server_forget()
+ * - "storage-marker": owner node id u32, created at unix ms u64 */
 #pragma once
 #include "base/bytes.h"
 #include "base/list.h"
@@ -153,7 +157,9 @@ void log_server_wait_cancel(struct log_server *s, struct ls_wait *r);           
 void log_server_release(struct log_server *s, uint64_t loglet_id, uint32_t global_tail); /* one-way */
 /* What this node knows, without waiting; all zero for a loglet it never saw (tails 1). */
 void log_server_peek(const struct log_server *s, uint64_t loglet_id, struct ls_reply *ret, uint32_t *ret_trim_point);
-/* log_server_forget() - the loglet left the chain for good: drop its rows. */
+/* log_server_forget() - the loglet left the chain for good and a newer one is in it: drop its rows. Its seal goes with
+ * them, so the floor of its log rises: no segment up to this one takes stores, however late a deposed sequencer's
+ * arrive. */
 void log_server_forget(struct log_server *s, uint64_t loglet_id);
 /* log_server_each() - every loglet known. */
 void log_server_each(const struct log_server *s, void (*each)(void *arg, uint64_t loglet_id), void *arg);

@@ -25,6 +25,12 @@ struct ls_loglet {
     struct record_ring *ring; /* NULL until something was stored in this process */
 };
 
+struct ls_floor { /* of a log */
+    struct map_node node;
+    log_id_t log;
+    uint32_t floor; /* segments with a smaller index are closed, whether they are known or not */
+};
+
 struct ls_batch { /* one group commit */
     struct log_server *server;
     struct store_batch *writes;
@@ -37,7 +43,7 @@ struct log_server {
     struct store_table *table;
     struct exec *pool;
     uint32_t node_id;
-    struct map loglets;
+    struct map loglets, floors;
     struct record_cache *cache;
     struct ls_batch *open; /* of this turn */
     struct loop_hook commit;
@@ -53,6 +59,8 @@ struct log_server {
 struct ls_loglet *ls_loglet_find(const struct log_server *s, uint64_t id);
 struct ls_loglet *ls_loglet_get(struct log_server *s, uint64_t id); /* made when missing */
 void ls_loglet_free(struct log_server *s, struct ls_loglet *l);
+uint32_t ls_floor(const struct log_server *s, log_id_t log);
+void ls_floor_raise(struct log_server *s, log_id_t log, uint32_t floor);
 void ls_reply_fill(const struct ls_loglet *l, enum ls_status status, struct ls_reply *ret); /* @l may be NULL */
 void ls_work_done(struct log_server *s);                                                    /* under_way - 1 */
 

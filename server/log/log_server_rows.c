@@ -92,7 +92,10 @@ static int load_row(void *arg, struct slice key, struct slice value) {
     if (open_value(value, n, &v) < 0)
         return err_set(ld->err, RS_ECORRUPT, "log store: row '%c' of loglet %" PRIu32 "_%" PRIu32 " is damaged",
                        ld->kind, loglet_id_log(get_u64be(key.data + 1)), loglet_id_index(get_u64be(key.data + 1)));
-    load_value(ls_loglet_get(ld->s, get_u64be(key.data + 1)), ld->kind, v);
+    if (ld->kind == 'f')
+        ls_floor_raise(ld->s, loglet_id_log(get_u64be(key.data + 1)), get_u32le(v));
+    else
+        load_value(ls_loglet_get(ld->s, get_u64be(key.data + 1)), ld->kind, v);
     return 0;
 }
 
@@ -154,7 +157,7 @@ static int check_marker(struct log_server *s, struct store_view *view, bool expe
 }
 
 int ls_rows_load(struct log_server *s, bool expect_marker, struct err *err) {
-    static const char kinds[] = {'s', 'Z', 't', 'g', 'l'};
+    static const char kinds[] = {'s', 'Z', 't', 'g', 'l', 'f'};
     struct store_view *view = NULL;
     int r = store_view_new(s->store, &view, err);
 

@@ -127,6 +127,38 @@ static void a_sealed_loglet_refuses_for_ever_but_takes_repairs(void **state) {
     node_free(n);
 }
 
+/* A deposed leader's store may be on its way for long; by then its segment, empty when it was sealed, left the chain.
+ */
+static void a_forgotten_loglet_takes_no_late_store(void **state) {
+    static const uint8_t key[] = {'f', 0, 0, 0, 9, 0, 0, 0, 0}, value[] = {1, 1, 0, 0, 0, 0x21, 0xb3, 0x26, 0xa0};
+    struct node *n = node_new(26);
+    struct store_view *view;
+    struct buf row = {0};
+    struct call s, c;
+
+    seal(n, &s);
+    node_settle(n);
+    log_server_forget(n->server, LOGLET);
+    assert_null(ls_loglet_find(n->server, LOGLET));
+    store_at(n, &c, 1, 1, seq1, 0, 0);
+    node_settle(n);
+    assert_int_equal(c.reply.status, LS_SEALED);
+    assert_int_equal(store_view_new(n->log_store, &view, NULL), 0);
+    assert_int_equal(store_view_get(view, n->server->table, slice_of(key, sizeof key), &row, NULL), 0);
+    store_view_free(view);
+    assert_true(slice_eq(buf_slice(&row), slice_of(value, sizeof value)));
+    buf_done(&row);
+    node_crash(n);
+    node_start(n);
+    store_at(n, &c, 1, 1, seq1, 0, 0);
+    node_settle(n);
+    assert_int_equal(c.reply.status, LS_SEALED);
+    store_at(n, &c, 1, 1, seq1, 0, LS_IGNORE_SEAL);
+    node_settle(n);
+    assert_int_equal(c.reply.status, LS_OK);
+    node_free(n);
+}
+
 static void answers_survive_power_loss_whenever_it_comes(void **state) {
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct node *n = node_new(seed);
@@ -328,6 +360,7 @@ static void a_store_of_another_node_or_without_its_marker_is_refused(void **stat
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(stores_are_checked_in_the_order_of_the_rules),
     cmocka_unit_test(a_sealed_loglet_refuses_for_ever_but_takes_repairs),
+    cmocka_unit_test(a_forgotten_loglet_takes_no_late_store),
     cmocka_unit_test(answers_survive_power_loss_whenever_it_comes),
     cmocka_unit_test(reads_are_clipped_budgeted_and_show_trim_gaps),
     cmocka_unit_test(waiters_hear_of_tails_and_seals),
