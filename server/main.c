@@ -17,6 +17,9 @@ struct process {
     struct node *node;
     int signal_fd;
     unsigned signals;
+    struct loop *loop;
+    struct timer heap_look;
+    size_t holes_max;
 };
 
 static void on_warning(void *arg, const char *sentence) {
@@ -53,8 +56,31 @@ static int fail(const struct err *err, int status) {
     return status;
 }
 
+/* ---- the heap ---- */
+
+#define HEAP_LOOK_NS 5000000000ull
+
+/* Large blocks go from thread to thread (loop, writers, engine). With the usual arena per thread each of these keeps
+ * what it once needed, and the process is half as large again as what it uses. */
+static void few_arenas(void) {
+#ifdef M_ARENA_MAX /* glibc */
+    (void)mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
+/* Holes between blocks stay with the process until somebody asks for them to be given back. That costs milliseconds and
+ * the page faults of their next use, so it is done seldom, and only where they are a good part of the memory limit. */
+static void on_heap_look(void *arg) {
+    struct process *p = arg;
+#ifdef __GLIBC__
+    if (mallinfo2().fordblks > p->holes_max)
+        (void)malloc_trim(0);
+#endif
+    timer_set(p->loop, &p->heap_look, HEAP_LOOK_NS);
+}
+
 static int run(const struct config *config, struct err *err) {
-    struct process p = {.signal_fd = -1};
+    struct process p = {.signal_fd = -1, .holes_max = config->memory_limit_bytes / 4};
     struct watch *w = NULL;
     struct loop *loop = NULL;
     int r = block_signals(err);
@@ -67,9 +93,13 @@ static int run(const struct config *config, struct err *err) {
         r = node_open(config, loop, &p.node, err);
     if (r == 0)
         r = watch_new(loop, p.signal_fd, RS_WATCH_READ, on_signal, &p, &w);
+    p.loop = loop;
+    timer_init(&p.heap_look, on_heap_look, &p);
     if (r == 0) {
         node_start(p.node);
+        timer_set(loop, &p.heap_look, HEAP_LOOK_NS);
         loop_run(loop);
+        timer_stop(loop, &p.heap_look);
         if (node_failure(p.node)) {
             *err = *node_failure(p.node);
             r = err->code;
@@ -147,14 +177,6 @@ static int act(const struct config *config, const struct config_run *what) {
     if (!what->no_logo)
         (void)fprintf(stderr, "restate-server %s\n", RESTATE_SERVER_VERSION);
     return run(config, &err) < 0 ? fail(&err, 1) : 0;
-}
-
-/* Large blocks go from thread to thread (loop, writers, engine). With the usual arena per thread each of these keeps
- * what it once needed, and the process is half as large again as what it uses. */
-static void few_arenas(void) {
-#ifdef M_ARENA_MAX /* glibc */
-    (void)mallopt(M_ARENA_MAX, 2);
-#endif
 }
 
 int main(int argc, char **argv) {
