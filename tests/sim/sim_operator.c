@@ -307,6 +307,18 @@ void operator_flap(struct cluster *c) {
 /* ---- a node that lost its disk: it is taken out of the metadata group, its log-server is declared lost, and when the
  * node runs it is asked to join the group again ---- */
 
+/* A segment that is open on as many nodes as it has copies cannot be closed after one of them was lost. */
+static bool segments_spare_one(const struct cluster *c) {
+    for (uint32_t p = 0; p < CLUSTER_PARTITIONS; p++) {
+        const struct chain *chain = c->checks.logs ? logs_config_chain(c->checks.logs, p) : NULL;
+
+        if (!chain || (chain_tail(chain)->kind == SEGMENT_REPLICATED &&
+                       chain_tail(chain)->params.n_nodes <= chain_tail(chain)->params.replication.copies[SCOPE_NODE]))
+            return false;
+    }
+    return true;
+}
+
 bool operator_knows(struct cluster *c, const struct host *lost) {
     const struct host *by = anybody(c);
     const struct nodes_config *nodes = by && by != lost ? nodes_of(by) : NULL;
@@ -317,7 +329,7 @@ bool operator_knows(struct cluster *c, const struct host *lost) {
         e = &nodes->nodes[i];
         all = e->metadata_state == METADATA_MEMBER && e->storage_state == STORAGE_READ_WRITE;
     }
-    return all;
+    return all && segments_spare_one(c);
 }
 
 static void on_removed(struct cluster *c, struct slice reply) {
