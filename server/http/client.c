@@ -670,7 +670,7 @@ static void client_done(struct http_client *c) {
     void (*done)(void *) = c->done;
     void *arg = c->done_arg;
 
-    if (!c->closing || c->pools.n)
+    if (!c->swept || c->pools.n)
         return;
     nghttp2_session_callbacks_del(c->h2_callbacks);
     map_done(&c->pools);
@@ -695,6 +695,7 @@ static void close_now(void *arg) {
 
     MAP_FOREACH (n, &c->pools)
         close_pool(MAP_ENTRY(n, struct pool, node));
+    c->swept = true;
     client_done(c);
 }
 

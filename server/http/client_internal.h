@@ -41,7 +41,7 @@ struct http_client {
     struct map pools;
     struct http_client_stats stats;
     nghttp2_session_callbacks *h2_callbacks;
-    bool closing;
+    bool closing, swept; /* close_now() came by: the last pool takes the client along */
     void (*done)(void *arg);
     void *done_arg;
     struct buf key; /* scratch */

@@ -878,6 +878,31 @@ static void closing_the_client_cancels_everything(void **state) {
     }
 }
 
+/* The last connection ends by itself at any moment around that. */
+static void a_connection_may_end_while_the_client_closes(void **state) {
+    for (unsigned turns = 0; turns < 6; turns++) {
+        BOTH(v) {
+            struct call c = {0};
+            struct world w;
+
+            start(&w, v, NULL, NULL);
+            w.hold = true;
+            go(&w, &c, "GET", true);
+            fake_run(w.net);
+            fake_cut(w.net, 0);
+            for (unsigned i = 0; i < turns; i++)
+                loop_turn(w.net->loop);
+            http_client_close(w.client, set, &w.client_done);
+            w.client = NULL;
+            fake_run(w.net);
+            assert_true(w.client_done);
+            assert_true(c.closes == 1 && c.closed_status < 0);
+            answer(w.held[0]);
+            finish(&w);
+        }
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_call_goes_and_its_answer_comes),
     cmocka_unit_test(heads_and_bodiless_calls_work),
@@ -910,5 +935,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_response_head_over_the_limit_fails_the_stream),
     cmocka_unit_test(a_response_head_that_cannot_be_sent_resets_the_stream),
     cmocka_unit_test(closing_the_client_cancels_everything),
+    cmocka_unit_test(a_connection_may_end_while_the_client_closes),
 };
 const struct unit_group client_test_group = UNIT_GROUP(tests);
