@@ -31,9 +31,9 @@ void attempt_trace_end(struct attempt *a, const struct invocation *in, const str
 
     if (!a->trace)
         return;
-    i.service = slice_of(a->names.data, a->service_len);
-    i.handler = slice_of(a->names.data + a->service_len, a->handler_len);
-    i.key = slice_from(buf_slice(&a->names), a->service_len + a->handler_len);
+    i.service = attempt_service(a);
+    i.handler = attempt_handler(a);
+    i.key = attempt_key(a);
     if (f)
         (void)snprintf(why, sizeof why, "[%u%s%s] " SLICE_FMT, f->code, f->doc_code ? " " : "",
                        f->doc_code ? f->doc_code : "", SLICE_ARG(slice_sub(f->message, 0, sizeof why - 32)));

@@ -122,6 +122,17 @@ struct attempt {
     struct trace_attempt *trace; /* NULL: not traced */
 };
 
+/* Of the target. */
+static inline struct slice attempt_service(const struct attempt *a) {
+    return slice_of(a->names.data, a->service_len);
+}
+static inline struct slice attempt_handler(const struct attempt *a) {
+    return slice_of(a->names.data + a->service_len, a->handler_len);
+}
+static inline struct slice attempt_key(const struct attempt *a) {
+    return slice_from(buf_slice(&a->names), a->service_len + a->handler_len);
+}
+
 /* Why an attempt failed. */
 struct attempt_failure {
     uint32_t code;        /* 500 unless the SDK said otherwise */

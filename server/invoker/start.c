@@ -131,16 +131,6 @@ static int read_state(void *arg, struct slice key, struct slice value) {
     return 0;
 }
 
-static struct slice name_service(const struct attempt *a) {
-    return slice_of(a->names.data, a->service_len);
-}
-static struct slice name_handler(const struct attempt *a) {
-    return slice_of(a->names.data + a->service_len, a->handler_len);
-}
-static struct slice name_key(const struct attempt *a) {
-    return slice_from(buf_slice(&a->names), a->service_len + a->handler_len);
-}
-
 /* Start, with the state entries that are encoded already behind the rest (field order does not matter to a reader). */
 static void send_start(struct starting *st, const char *id_text) {
     struct attempt *a = st->a;
@@ -150,7 +140,7 @@ static void send_start(struct starting *st, const char *id_text) {
                          .debug_id = slice_str(id_text),
                          .known_entries = st->entries,
                          .partial_state = st->partial_state,
-                         .key = name_key(a),
+                         .key = attempt_key(a),
                          .retry_count = in->retries_since_entry,
                          .duration_ms = now_ms > st->modified_ms ? now_ms - st->modified_ms : 0,
                          .random_seed = st->random_seed};
@@ -182,7 +172,7 @@ static size_t add_headers(struct attempt *a, const struct deployment *d, const c
     h[n++] = HTTP_HEADER("accept", ct);
     h[n++] = HTTP_HEADER("x-restate-invocation-id", slice_str(id_text));
     if (a->target_type != TARGET_SERVICE) {
-        text_put_percent(key_escaped, name_key(a));
+        text_put_percent(key_escaped, attempt_key(a));
         h[n++] = HTTP_HEADER("x-restate-service-key", buf_slice(key_escaped));
     }
     for (size_t i = 0; i < a->inv->params.n_headers && n < max; i++)
@@ -234,8 +224,8 @@ static int open_stream(struct starting *st) {
     int r;
 
     invocation_id_format(&st->in->id, id_text);
-    buf_putf(&path, "%s/invoke/" SLICE_FMT "/" SLICE_FMT, d->path, SLICE_ARG(name_service(a)),
-             SLICE_ARG(name_handler(a)));
+    buf_putf(&path, "%s/invoke/" SLICE_FMT "/" SLICE_FMT, d->path, SLICE_ARG(attempt_service(a)),
+             SLICE_ARG(attempt_handler(a)));
     n = add_headers(a, d, id_text, &key, headers, ARRAY_SIZE(headers) - 4);
     n += attempt_trace_headers(a, traceparent, headers + n);
     r = add_identity(a, slice_from(buf_slice(&path), strlen(d->path)), &token, headers, &n, &err);

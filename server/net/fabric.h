@@ -163,8 +163,8 @@ struct fabric_service {
     void *arg;
     size_t held_bytes; /* the fabric's */
 };
-/* fabric_serve() - linked until fabric_unserve(), after which its calls are answered RPC_SERVICE_STOPPED. Requests it
- * still holds may be answered later. */
+/* fabric_serve() - linked until fabric_unserve(), after which its calls are answered RPC_SERVICE_NOT_FOUND, or
+ * RPC_SERVICE_STOPPED while the fabric drains. Requests it still holds may be answered later. */
 void fabric_serve(struct fabric *f, struct fabric_service *s);
 void fabric_unserve(struct fabric *f, struct fabric_service *s);
 void fabric_reply(struct fabric *f, struct fabric_request *take, struct slice head, struct bytes *const *parts,
