@@ -90,7 +90,7 @@ static void open_store(struct node *n, struct node_store *s, enum cfg_profile_st
     s->plugin = c->storage.plugin[kind].name;
     (void)snprintf(s->name, sizeof s->name, "%s", name);
     (void)snprintf(s->dir, sizeof s->dir, "%s/%s", c->storage.dir[kind] ? c->storage.dir[kind] : c->node_dir, name);
-    s->writer = exec_new_threads(s->name, 1);
+    s->writer = kind == STORE_DATA ? exec_new_background(s->name, 1) : exec_new_threads(s->name, 1);
     s->params = (struct store_params){
         .loop = n->loop,
         .writer = s->writer,
@@ -103,7 +103,7 @@ static void open_store(struct node *n, struct node_store *s, enum cfg_profile_st
         .durability = kind == STORE_DATA ? RS_STORE_RELAXED : RS_STORE_SYNC,
         .write_out_bytes = c->storage.write_out_bytes == CFG_UNSET ? 0 : c->storage.write_out_bytes,
         .write_out_ns = c->storage.write_out_interval_ns == CFG_UNSET ? 0 : c->storage.write_out_interval_ns,
-        .sync_bytes = c->storage.sync_bytes,
+        .sync_bytes = c->storage.sync_bytes == CFG_UNSET ? 0 : c->storage.sync_bytes,
         .sync_ns = c->storage.sync_interval_ns,
         .overlay_limit_bytes = c->memory_limit_bytes * 15 / 100 / n->n_data,
         .poisoned = on_poisoned,

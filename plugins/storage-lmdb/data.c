@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* storage-lmdb: batches, writes, views, reads.
  *
- * A batch is a list of encoded operations, applied in order inside one write transaction. A synced write syncs its
- * pages and then the meta page that makes them the store's state; a relaxed one leaves the meta page to the next sync,
- * so a crash may take it back, and nothing before it: LMDB writes to no page of the last two states. Reads point into
- * the map: nothing is copied, a pin costs nothing. */
+ * A batch is a list of encoded operations, applied in order inside one write transaction. In a store opened as a synced
+ * one, a write syncs its pages and then the meta page that makes them the store's state. In a relaxed one nothing is
+ * synced until sync(), see savepoint.c. Reads point into the map: nothing is copied, a pin costs nothing. */
 #include "lmdb_store.h"
 #include <stdlib.h>
 
@@ -237,15 +236,11 @@ static int quota_check(rs_store *s, MDB_txn *txn, const rs_batch *b, rs_error *e
     return 0;
 }
 
-int lm_write(rs_store *s, rs_batch *b, uint32_t flags, rs_error *err) {
+/* Return: negative, or 0 and an LMDB code. */
+static int commit(rs_store *s, const rs_batch *b, int *ret_rc, rs_error *err) {
     MDB_txn *txn;
-    int rc, r;
+    int r, rc = mdb_txn_begin(s->env, NULL, 0, &txn);
 
-    if (s->poison != 0)
-        return lm_poisoned(s, err);
-    if (b->len == 0)
-        return 0;
-    rc = mdb_txn_begin(s->env, NULL, flags & RS_WRITE_SYNC ? 0 : MDB_NOMETASYNC, &txn);
     if (rc == 0) {
         r = quota_check(s, txn, b, err);
         if (r < 0) {
@@ -258,32 +253,69 @@ int lm_write(rs_store *s, rs_batch *b, uint32_t flags, rs_error *err) {
         else
             mdb_txn_abort(txn);
     }
-    if (rc == 0)
-        return 0;
-    /* A transaction that did not commit left no trace, so a full disk may be tried again. Any other failure of the
-     * system may be a failed sync, and that is final. */
-    r = lm_error(rc, "write", RS_ERR_RETRYABLE, err);
+    *ret_rc = rc;
+    return 0;
+}
+
+/* For good: what the failed sync was to cover may be gone. */
+static int poison(rs_store *s, int code, const char *what, const char *why, rs_error *err) {
+    s->poison = code;
+    (void)snprintf(s->poison_msg, sizeof(s->poison_msg), "%s: %s", what, why);
+    return lm_poisoned(s, err);
+}
+
+/* A transaction that did not commit left no trace, so a full disk may be tried again. Any other failure of the system
+ * may be a failed sync. */
+static int write_failed(rs_store *s, int rc, rs_error *err) {
+    int r = lm_error(rc, "write", RS_ERR_RETRYABLE, err);
+
     if (r == RS_ENOSPC || r == RS_ENOMEM)
         return r;
     if (r == RS_ETOOBIG)
         return lm_error(rc, "write", 0, err);
-    s->poison = r;
-    (void)snprintf(s->poison_msg, sizeof(s->poison_msg), "write: %s", mdb_strerror(rc));
-    return lm_poisoned(s, err);
+    return poison(s, r, "write", mdb_strerror(rc), err);
 }
 
-/* For good: what the failed sync was to cover may be gone. */
-int lm_sync(rs_store *s, rs_error *err) {
-    int rc;
+int lm_write(rs_store *s, rs_batch *b, uint32_t flags, rs_error *err) {
+    bool relaxed = s->savepoint_fd >= 0;
+    int rc, r;
 
     if (s->poison != 0)
         return lm_poisoned(s, err);
-    rc = mdb_env_sync(s->env, 1);
-    if (rc == 0)
+    if (b->len == 0)
         return 0;
-    s->poison = lm_error(rc, "sync", 0, err);
-    (void)snprintf(s->poison_msg, sizeof(s->poison_msg), "sync: %s", mdb_strerror(rc));
-    return lm_poisoned(s, err);
+    r = commit(s, b, &rc, err);
+    if (r == 0 && rc == MDB_MAP_FULL && s->unsaved) { /* the last savepoint holds pages that a new one lets go */
+        r = lm_sync(s, err);
+        if (r == 0)
+            r = commit(s, b, &rc, err);
+    }
+    if (r < 0)
+        return r;
+    if (rc != 0)
+        return write_failed(s, rc, err);
+    s->unsaved = relaxed;
+    if (!relaxed)
+        return 0;
+    if (flags & RS_WRITE_SYNC)
+        return lm_sync(s, err);
+    rc = lm_savepoint_trickle(s);
+    return rc != 0 ? poison(s, RS_EIO, "write", mdb_strerror(rc), err) : 0;
+}
+
+int lm_sync(rs_store *s, rs_error *err) {
+    rs_error why = {.struct_size = sizeof(why)};
+    int r;
+
+    if (s->poison != 0)
+        return lm_poisoned(s, err);
+    if (s->savepoint_fd >= 0) {
+        r = lm_savepoint_take(s, &why);
+    } else {
+        int rc = mdb_env_sync(s->env, 1);
+        r = rc != 0 ? lm_error(rc, "sync", 0, &why) : 0;
+    }
+    return r < 0 ? poison(s, r, "sync", why.msg, err) : 0;
 }
 
 /* ---- views ---- */

@@ -50,8 +50,12 @@ struct rs_store {
     MDB_env *env;
     size_t page_size;
     struct rs_table *tables;
-    int poison; /* RS_E* of the first lasting failure; writer thread only */
-    char poison_msg[200];
+    int savepoint_fd;          /* of a relaxed store, else -1; see savepoint.c */
+    uint64_t savepoint_number; /* of the last one */
+    MDB_txn *held;             /* keeps the pages of the state of the last one */
+    bool unsaved;              /* something was written since */
+    int poison;                /* RS_E* of the first lasting failure; writer thread only */
+    char poison_msg[320];
     pthread_mutex_t lock; /* the list below */
     rs_view *unused;
 };
@@ -67,6 +71,17 @@ int lm_table_drop(rs_store *s, const char *name, rs_error *err);
 int lm_stats(rs_store *s, void (*each)(void *arg, const char *name, uint64_t value), void *arg);
 /* Pages on free lists, as seen by @txn. Return: an LMDB code. */
 int lm_free_pages(MDB_txn *txn, size_t *ret);
+
+/* Before the environment is opened: goes back to the savepoint when there is one and something was written after it. */
+int lm_savepoint_restore(rs_store *s, const char *data, rs_error *err);
+/* The first one of this process. Where it cannot be had, the store has no savepoints (savepoint_fd is -1). */
+int lm_savepoint_open(rs_store *s, rs_error *err);
+/* Makes everything durable, and its state the one to come back to. A failure is for good. */
+int lm_savepoint_take(rs_store *s, rs_error *err);
+/* Brings what was written to the disk, little at a time, so that a log beside it is not kept waiting, and the next
+ * savepoint has little to do. Return: 0 or an errno, which counts as a failed sync. */
+int lm_savepoint_trickle(rs_store *s);
+void lm_savepoint_close(rs_store *s);
 
 rs_batch *lm_batch_new(rs_store *s, size_t bytes_hint);
 void lm_batch_free(rs_batch *b);

@@ -116,7 +116,7 @@ static int open_env(rs_store *s, rs_error *err) {
     if (rc == 0)
         rc = mdb_env_set_maxdbs(s->env, (MDB_dbi)o->max_tables);
     if (rc == 0)
-        rc = mdb_env_set_maxreaders(s->env, (unsigned)o->max_views);
+        rc = mdb_env_set_maxreaders(s->env, (unsigned)o->max_views + 1); /* and the savepoint's */
     if (rc == 0)
         rc = mdb_env_open(s->env, s->dir, MDB_NOTLS, 0600);
     if (rc == 0)
@@ -170,16 +170,24 @@ static int open_tables(rs_store *s, rs_error *err) {
     return rc != 0 ? lm_error(rc, "cannot open tables", 0, err) : 0;
 }
 
+/* For a store that was a relaxed one and is a synced one now. */
+static int leave_savepoints(rs_store *s, const char *path, rs_error *err) {
+    lm_savepoint_close(s);
+    return unlink(path) < 0 ? lm_error(errno, "cannot remove the savepoint", 0, err) : rs_dir_sync(s->dir, err);
+}
+
 /* Opens or creates. A complete store has the marker; without it only what an interrupted creation can leave behind is
  * thrown away: a data file that holds no more than the two meta pages. */
-static int open_files(rs_store *s, rs_error *err) {
-    char data[4096], lock[4096];
+static int open_files(rs_store *s, bool relaxed, rs_error *err) {
+    char data[4096], lock[4096], savepoint[4096];
     bool marker = rs_marker_exists(s->dir);
     struct stat st = {0};
     int r = rs_path_join(data, sizeof(data), s->dir, "data.mdb", err);
 
     if (r == 0)
         r = rs_path_join(lock, sizeof(lock), s->dir, "lock.mdb", err);
+    if (r == 0)
+        r = rs_path_join(savepoint, sizeof(savepoint), s->dir, "savepoint", err);
     if (r < 0)
         return r;
     if (stat(data, &st) < 0 && errno != ENOENT)
@@ -189,8 +197,12 @@ static int open_files(rs_store *s, rs_error *err) {
     if (!marker && st.st_size <= 2 * sysconf(_SC_PAGESIZE)) {
         (void)unlink(data); /* absent is fine */
         (void)unlink(lock);
+        (void)unlink(savepoint);
     }
-    r = open_env(s, err);
+    if (relaxed || access(savepoint, F_OK) == 0)
+        r = lm_savepoint_restore(s, data, err);
+    if (r == 0)
+        r = open_env(s, err);
     if (r == 0)
         r = check_length(s, data, err);
     if (r == 0)
@@ -199,6 +211,10 @@ static int open_files(rs_store *s, rs_error *err) {
         int rc = mdb_env_sync(s->env, 1);
         r = rc != 0 ? lm_error(rc, "cannot sync the new store", 0, err) : rs_marker_make(s->dir, "lmdb 1\n", err);
     }
+    if (r == 0 && relaxed)
+        r = lm_savepoint_open(s, err);
+    else if (r == 0 && s->savepoint_fd >= 0)
+        r = leave_savepoints(s, savepoint, err);
     return r;
 }
 
@@ -215,12 +231,12 @@ int lm_open(void *self, const rs_store_open *params, rs_store **ret, rs_error *e
     if (s == NULL)
         return rs_fail(err, RS_ENOMEM, 0, 0, "out of memory");
     s->in = self;
-    s->lock_fd = -1;
+    s->lock_fd = s->savepoint_fd = -1;
     (void)pthread_mutex_init(&s->lock, NULL);
     s->dir = strdup(params->dir);
     r = s->dir == NULL ? rs_fail(err, RS_ENOMEM, 0, 0, "out of memory") : rs_dir_lock(s->dir, &s->lock_fd, err);
     if (r == 0)
-        r = open_files(s, err);
+        r = open_files(s, params->durability == RS_STORE_RELAXED, err);
     if (r < 0) {
         lm_close(s);
         return r;
@@ -232,6 +248,9 @@ int lm_open(void *self, const rs_store_open *params, rs_store **ret, rs_error *e
 void lm_close(rs_store *s) {
     if (s == NULL)
         return;
+    if (s->unsaved && s->poison == 0)
+        (void)lm_savepoint_take(s, NULL); /* else the next open goes back to the last one */
+    lm_savepoint_close(s);
     for (rs_view *v = s->unused, *next; v != NULL; v = next) {
         next = v->next;
         mdb_txn_abort(v->txn);
@@ -296,6 +315,9 @@ int lm_table_open(rs_store *s, const char *name, uint32_t flags, rs_table **ret,
     }
     if (rc != 0)
         return table_fail(s, rc, "cannot create table", err);
+    rc = lm_sync(s, err);
+    if (rc < 0)
+        return rc;
     t = table_add(s, name, n);
     if (t == NULL)
         return rs_fail(err, RS_ENOMEM, 0, 0, "out of memory");
@@ -324,6 +346,9 @@ int lm_table_drop(rs_store *s, const char *name, rs_error *err) {
     }
     if (rc != 0)
         return table_fail(s, rc, "cannot drop table", err);
+    rc = lm_sync(s, err);
+    if (rc < 0)
+        return rc;
     while (*link != t)
         link = &(*link)->next;
     *link = t->next;

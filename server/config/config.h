@@ -97,7 +97,7 @@ struct config {
         const char *dir[STORE_KINDS]; /* data: the parent of data-<n> when given; NULL: node_dir */
         uint64_t data_stores;         /* 1..16 */
         uint64_t write_out_bytes, write_out_interval_ns, sync_bytes,
-            sync_interval_ns; /* the first two CFG_UNSET: by plugin */
+            sync_interval_ns; /* the first three CFG_UNSET: by plugin */
     } storage;
     struct cfg_transports transport; /* fabric, and what other sections inherit */
 

@@ -103,6 +103,7 @@ static void defaults_are_those_of_the_reference_page(void **state) {
     assert_string_equal(c->storage.plugin[STORE_LOG].name, "rocksdb");
     assert_int_equal(c->storage.data_stores, 4);
     assert_true(c->storage.write_out_bytes == CFG_UNSET);
+    assert_true(c->storage.sync_bytes == CFG_UNSET);
     assert_int_equal(c->transport.n, 0);
     assert_int_equal(c->invoker.transport.n, 1);
     assert_false(c->invoker.transport_configured);

@@ -26,6 +26,8 @@ struct exec {
 /* exec_new_threads() - @n threads named "@name-<i>"; with @n 1 jobs run in submit order, one at a time. Threads are
  * started at the first submit. All signals are blocked in them. */
 struct exec *exec_new_threads(const char *name, unsigned n);
+/* The same for work nobody waits for: its threads take the processor only where the loops and the log leave it. */
+struct exec *exec_new_background(const char *name, unsigned n);
 static inline void exec_submit(struct exec *e, struct loop *l, struct job *j) {
     j->loop = l;
     e->ops->submit(e, j);

@@ -4,6 +4,7 @@
 #include "loop/loop.h"
 
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static uint64_t fake_now(void *arg) {
@@ -211,7 +212,32 @@ static void timers_of_a_real_loop_fire_without_other_events(void **state) {
     loop_free(t.loop);
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(a_turn_runs_posts_then_timers_then_hooks),
+struct priority {
+    struct job job;
+    int nice;
+};
+static void priority_run(struct job *j) {
+    CONTAINER_OF(j, struct priority, job)->nice = getpriority(PRIO_PROCESS, 0); /* Linux: of the thread */
+}
+static void priority_done(struct job *j) {
+    loop_stop(j->loop);
+}
+
+static void background_work_has_a_lower_priority(void **state) {
+    struct exec *e = exec_new_background("test", 1);
+    struct priority p = {.job = {.run = priority_run, .done = priority_done}};
+    struct loop *l;
+
+    assert_int_equal(loop_new(&l, NULL), 0);
+    exec_submit(e, l, &p.job);
+    loop_run(l);
+    assert_int_equal(p.nice, MIN(getpriority(PRIO_PROCESS, 0) + 10, 19));
+    exec_free(e);
+    loop_free(l);
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(background_work_has_a_lower_priority),
+                                          cmocka_unit_test(a_turn_runs_posts_then_timers_then_hooks),
                                           cmocka_unit_test(timers_fire_in_order_whatever_was_stopped_or_moved),
                                           cmocka_unit_test(jobs_come_back_on_their_loop),
                                           cmocka_unit_test(descriptors_wake_the_loop),

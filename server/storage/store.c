@@ -57,7 +57,7 @@ static void set_defaults(struct store *s, const rs_limits *limits) {
     if (!p->write_out_ns)
         p->write_out_ns = slow ? 500000000u : 50000000u;
     if (!p->sync_bytes)
-        p->sync_bytes = 64u << 20;
+        p->sync_bytes = slow ? 16u << 20 : 64u << 20;
     if (!p->sync_ns)
         p->sync_ns = 30000000000u;
     if (!p->overlay_limit_bytes)

@@ -22,19 +22,19 @@ struct store_table; /* a table of the plugin store, by name; valid until the sto
 struct store_view;  /* a point in time, readable from any one thread */
 
 struct store_params {
-    struct loop *loop;         /* owner */
-    struct exec *writer;       /* one thread, or the simulator's; borrowed, outlives the store */
-    struct exec *pool;         /* cold reads of a RELAXED store; NULL: @writer; borrowed, outlives the store */
-    const rs_storage_ops *ops; /* of a loaded plugin instance */
-    void *self;                /* its instance */
-    uint64_t caps;             /* the plugin's caps: RS_STORAGE_* */
-    const char *dir;           /* created when missing */
-    const char *name;          /* "log", "meta", "data-0": for messages */
-    uint32_t durability;       /* RS_STORE_SYNC or RS_STORE_RELAXED */
-    uint64_t write_out_bytes; /* a generation freezes at this size (default 1 MiB; 8 MiB where every write is a sync) */
-    uint64_t write_out_ns;    /* ... or at this age (50 ms; 500 ms) */
-    uint64_t sync_bytes, sync_ns;                       /* RELAXED: sync at the latest after these (64 MiB, 30 s) */
-    uint64_t overlay_limit_bytes;                       /* at this total store_writable() turns false */
+    struct loop *loop;            /* owner */
+    struct exec *writer;          /* one thread, or the simulator's; borrowed, outlives the store */
+    struct exec *pool;            /* cold reads of a RELAXED store; NULL: @writer; borrowed, outlives the store */
+    const rs_storage_ops *ops;    /* of a loaded plugin instance */
+    void *self;                   /* its instance */
+    uint64_t caps;                /* the plugin's caps: RS_STORAGE_* */
+    const char *dir;              /* created when missing */
+    const char *name;             /* "log", "meta", "data-0": for messages */
+    uint32_t durability;          /* RS_STORE_SYNC or RS_STORE_RELAXED */
+    uint64_t write_out_bytes;     /* a generation freezes at this size (default 1 MiB; 8 MiB where a write is dear) */
+    uint64_t write_out_ns;        /* ... or at this age (50 ms; 500 ms) */
+    uint64_t sync_bytes, sync_ns; /* RELAXED: sync at the latest after these (64 MiB; 16 MiB, 30 s) */
+    uint64_t overlay_limit_bytes; /* at this total store_writable() turns false */
     void (*poisoned)(void *arg, const struct err *why); /* once; the store refuses writes from then on */
     void (*writable)(void *arg);                        /* store_writable() became true again */
     void (*durable)(void *arg);                         /* RELAXED: store_durable_mark() rose */

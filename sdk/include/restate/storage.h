@@ -43,7 +43,7 @@ enum {
     RS_STORAGE_NATIVE_EXPORT = 2, /* export_native() and import_native() are there */
     RS_STORAGE_COMPACT = 4,       /* compact() is there */
     RS_STORAGE_CHECKSUM = 8,      /* damaged bytes are found when they are read, and are RS_ECORRUPT */
-    RS_STORAGE_ALWAYS_SYNCED = 16 /* a relaxed write costs a sync: the host writes seldom and much */
+    RS_STORAGE_ALWAYS_SYNCED = 16 /* a relaxed write is dear, as if synced: the host writes seldom and much */
 };                                /* rs_plugin.caps */
 enum {
     RS_STORE_SYNC = 1,      /* most writes are synced ones, and small: a log */
