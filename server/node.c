@@ -592,9 +592,24 @@ static bool log_server_may_run(const struct node *n) {
     return false;
 }
 
+static void on_data_lost(void *arg, int status, uint32_t version, const struct err *err) {
+    struct node *n = arg;
+
+    if (n->stopping)
+        return;
+    if (status < 0) {
+        node_fail(n, "cannot tell the cluster that the log's records are lost", err);
+        return;
+    }
+    n->storage_state = STORAGE_DATA_LOSS;
+    (void)log_server_may_run(n); /* says so */
+    serve(n);
+}
+
 void node_joined(struct node *n) {
     struct log_server_params lp = {.loop = n->loop, .store = n->log_store.store, .pool = n->pool};
     struct err e = {0};
+    int r;
 
     if (!log_server_may_run(n)) {
         serve(n);
@@ -602,7 +617,13 @@ void node_joined(struct node *n) {
     }
     lp.node_id = n->self.id;
     lp.expect_marker = n->storage_state == STORAGE_READ_WRITE || n->storage_state == STORAGE_READ_ONLY;
-    if (log_server_open(&lp, &n->log_server, &e) < 0) {
+    r = log_server_open(&lp, &n->log_server, &e);
+    if (r == RS_ENOENT && lp.expect_marker) {
+        LOG_ERROR_ERR(&e, "the log-server lost its records");
+        cluster_set_storage_state(n->meta, n->self, n->storage_state, STORAGE_DATA_LOSS, on_data_lost, n);
+        return;
+    }
+    if (r < 0) {
         node_fail(n, "cannot open the log", &e);
         return;
     }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node_cluster.c : this node among others: the fabric, metadata, provisioning, joining, control (spec cluster.md §2.2).
  *
- *     fabric listens -> metadata client and server -> provision, if asked to -> join -> wait for logs and partition
- * table
- *     -> node_joined() */
+ *     fabric listens -> metadata client and server -> provision, if asked to and nobody knows of a cluster -> join
+ *     -> wait for logs and partition table -> node_joined() */
 #include "node_internal.h"
 #include "base/address.h"
 #include "base/logging.h"
@@ -15,6 +14,9 @@
 #ifndef RESTATE_SERVER_VERSION
 #define RESTATE_SERVER_VERSION "0.0.0"
 #endif
+
+#define FOUND_WAIT_NS 1000000000u /* for the addresses that may know of the cluster already */
+#define FOUND_LOOK_NS 5000000u
 
 /* ---- fabric ---- */
 
@@ -313,6 +315,20 @@ static void provision(struct node *n) {
     cluster_provision(n->meta, &p, on_provisioned, n);
 }
 
+/* A node that lost its disk may be the one that founds the cluster: the others know of it, and it joins. */
+static void found_or_join(void *arg) {
+    struct node *n = arg;
+
+    if (n->stopping)
+        return;
+    if (metadata_client_nodes(n->meta))
+        join(n);
+    else if (metadata_client_asked(n->meta) || loop_now_ns(n->loop) >= n->found_by_ns)
+        provision(n);
+    else
+        timer_set(n->loop, &n->founding, FOUND_LOOK_NS);
+}
+
 /* ---- what tools ask ---- */
 
 static const char *metadata_status(const struct node *n) {
@@ -377,10 +393,14 @@ void node_enter_cluster(struct node *n) {
         r = open_metadata(n, &err);
     if (r == 0)
         open_node_ctl(n);
-    if (r < 0)
+    if (r < 0) {
         node_fail(n, "cannot start", &err);
-    else if (n->config->auto_provision && !n->marker.provisioned && n->metadata_server)
-        provision(n);
+        return;
+    }
+    timer_init(&n->founding, found_or_join, n);
+    n->found_by_ns = loop_now_ns(n->loop) + FOUND_WAIT_NS;
+    if (n->config->auto_provision && !n->marker.provisioned && n->metadata_server)
+        found_or_join(n);
     else
         join(n);
 }

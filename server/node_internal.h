@@ -62,6 +62,8 @@ struct node {
     struct fabric *fabric;
     struct meta *meta;
     struct metadata_server *metadata_server; /* NULL: the role is off */
+    struct timer founding;                   /* until it is known whether there is a cluster already */
+    uint64_t found_by_ns;                    /* who has not answered until then does not count */
     struct meta_watch entering, entering2;   /* wait for logs and partition table */
     bool entered;
     struct log_fabric *log_fabric;

@@ -120,6 +120,8 @@ void node_stop(struct node *n) {
 void node_stop_now(struct node *n) {
     n->stopping = true;
     n->draining = 1;
+    if (n->found_by_ns)
+        timer_stop(n->loop, &n->founding);
     __atomic_store_n(&n->snapshots_stop, true, __ATOMIC_RELAXED);
     if (n->ingress) {
         n->draining++;

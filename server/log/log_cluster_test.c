@@ -474,6 +474,51 @@ static void logs_are_improved_a_third_of_them_at_a_time_and_then_left_alone(void
     trio_free(t);
 }
 
+static void set_storage(struct trio *t, uint32_t node, enum storage_state to) {
+    struct nodes_config *nodes;
+    struct bytes *value;
+    struct buf out = {0};
+    uint32_t version;
+
+    assert_int_equal(meta_get(t->n->meta, META_KEY_NODES, &version, &value), 0);
+    assert_int_equal(nodes_config_parse(bytes_slice(value), &nodes, NULL), 0);
+    ((struct node_entry *)(uintptr_t)nodes_config_find(nodes, node))->storage_state = to;
+    nodes->version = version + 1;
+    nodes_config_encode(nodes, &out);
+    meta_cas(t->n->meta, META_KEY_NODES, version, buf_slice(&out), 0, on_cas, NULL);
+    nodes_config_free(nodes);
+    buf_done(&out);
+    node_settle(t->n);
+}
+
+static void a_segment_leaves_the_member_that_lost_its_records(void **state) {
+    struct trio *t = trio_new(9);
+    struct logs_config *c;
+    uint32_t nodes;
+
+    life(t);
+    node_settle(t->n);
+    assert_int_equal(append(t, 5), 0);
+    node_settle(t->n);
+    assert_int_equal(tail_copies(t, 0, &nodes), 2);
+    assert_int_equal(nodes, 3);
+    set_storage(t, 3, STORAGE_DATA_LOSS);
+    node_pass(t->n, 2000000000u);
+    assert_int_equal(tail_copies(t, 0, &nodes), 2);
+    assert_int_equal(nodes, 2);
+    assert_int_equal(append(t, 5), 0);
+    (void)chain_now(t, 0, &c);
+    node_pass(t->n, 20000000000u);
+    assert_int_equal(meta_version(t->n->meta, META_KEY_LOGS), c->version);
+    logs_config_free(c);
+    expect_all(t);
+    set_storage(t, 3, STORAGE_READ_WRITE);
+    node_pass(t->n, 2000000000u);
+    (void)tail_copies(t, 0, &nodes);
+    assert_int_equal(nodes, 3);
+    trio_free(t);
+}
+
 static bool only_one(void *arg, uint32_t node) {
     return node == 1;
 }
@@ -738,6 +783,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_new_leader_keeps_what_was_acknowledged_with_one_member_dead),
     cmocka_unit_test(records_in_flight_move_along_when_somebody_seals_the_segment_of_a_reigning_leader),
     cmocka_unit_test(a_changed_replication_takes_effect_under_a_leader_that_goes_on_appending),
+    cmocka_unit_test(a_segment_leaves_the_member_that_lost_its_records),
     cmocka_unit_test(logs_are_improved_a_third_of_them_at_a_time_and_then_left_alone),
     cmocka_unit_test(a_segment_is_not_left_while_those_alive_could_not_carry_the_next),
     cmocka_unit_test(a_member_that_is_away_is_asked_seldom_and_gets_what_it_missed_when_it_is_needed),

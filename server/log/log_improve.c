@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Better segments (spec cluster.md §11): when the configured replication changed, or a larger nodeset can be had, the
- * reigning leader seals its segment and goes on in the next one. Some logs at a time: every one costs its clients a
- * round trip to the log-servers and one to the metadata. */
+/* Better segments (spec cluster.md §11): when the configured replication changed, a larger nodeset can be had, or a
+ * member of it is of no use any more, the reigning leader seals its segment and goes on in the next one. Some logs at a
+ * time: every one costs its clients a round trip to the log-servers and one to the metadata. */
 #include "log/log_internal.h"
 
 #define ROUND_NS 1000000000u
@@ -36,9 +36,27 @@ static bool has_node(const struct segment_params *p, uint32_t node) {
     return false;
 }
 
-/* Never a smaller nodeset, and never the same one in another order. */
-static bool is_better(const struct segment_params *have, struct replication r, const uint32_t *nodes, uint32_t n) {
+/* How many of its log-servers are of use: those that lost their records neither take new ones nor tell of old ones. */
+static uint32_t n_useful(const struct nodes_config *c, const struct segment_params *p) {
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_nodes; i++) {
+        const struct node_entry *e = nodes_config_find(c, p->nodes[i]);
+
+        n += e && !e->tombstone && e->storage_state != STORAGE_DATA_LOSS && e->storage_state != STORAGE_GONE &&
+             e->storage_state != STORAGE_DISABLED;
+    }
+    return n;
+}
+
+/* Never a smaller nodeset, but for members that are of no use, and never the same one in another order. */
+static bool is_better(const struct nodes_config *c, const struct segment_params *have, struct replication r,
+                      const uint32_t *nodes, uint32_t n) {
+    uint32_t useful = n_useful(c, have);
+
     if (!replication_eq(have->replication, r))
+        return true;
+    if (useful < have->n_nodes && n >= useful)
         return true;
     if (n != have->n_nodes)
         return n > have->n_nodes;
@@ -59,7 +77,7 @@ static enum verdict look_at(const struct log *l) {
     if (l->lead != LEAD_OWNED || tail->kind != SEGMENT_REPLICATED || tail->params.loglet_id != l->loglet)
         return LATER; /* between two segments */
     if (lead_choose_nodes(l, tail, nodes, &n, NULL) < 0 ||
-        !is_better(&tail->params, l->node->chains.current->replication, nodes, n))
+        !is_better(l->node->nodes, &tail->params, l->node->chains.current->replication, nodes, n))
         return GOOD; /* more nodes, or another configuration, come back here */
     return can_move(l, tail, l->node->chains.current->replication, nodes, n) ? NOW : LATER;
 }

@@ -44,7 +44,7 @@ struct poll { /* for what is new */
     struct timer timer;
     const char *address; /* a probe: of this configured address, until anybody has answered; NULL: the long poll */
     uint64_t backoff_ns;
-    bool open;
+    bool open, asked; /* asked: at least once */
 };
 
 struct client {
@@ -180,6 +180,15 @@ const struct nodes_config *metadata_client_nodes(const struct meta *m) {
     return client_of(m)->nodes;
 }
 
+bool metadata_client_asked(const struct meta *m) {
+    const struct client *c = client_of(m);
+
+    for (size_t i = 0; i < c->n_addresses; i++)
+        if (!c->probes[i].asked)
+            return false;
+    return true;
+}
+
 void metadata_client_versions(const struct meta *m, uint32_t ret[N_VERSIONS]) {
     ret[VERSION_NODES] = meta_version(m, META_KEY_NODES);
     ret[VERSION_LOGS] = meta_version(m, META_KEY_LOGS);
@@ -239,6 +248,7 @@ static void on_poll(struct fabric_call *call, enum rpc_status status, struct nod
     (void)frame;
     (void)why;
     p->open = false;
+    p->asked = true;
     ok = status == RPC_OK && md_reply_decode(&m, body, &a, NULL) == 0 && m.code == MD_OK;
     /* a member that is, or has nothing and answers without a wait: look elsewhere the next time */
     behind = ok && (m.index < c->since || !m.index);

@@ -30,6 +30,9 @@ void metadata_client_seen(struct meta *m, const uint32_t versions[N_VERSIONS]);
 /* metadata_client_provision() - ask this node's metadata server to found the cluster. RS_EEXIST: it was founded before.
  */
 void metadata_client_provision(struct meta *m, struct slice nodes_config, meta_cas_fn done, void *arg);
+/* metadata_client_asked() - each configured address answered that it knows of no cluster, or could not be asked, at
+ * least once. A cluster that one of them knows is in metadata_client_nodes() by then. */
+bool metadata_client_asked(const struct meta *m);
 /* The nodes configuration, parsed; NULL while it is not known. Borrowed until the loop turns. */
 struct nodes_config;
 const struct nodes_config *metadata_client_nodes(const struct meta *m);

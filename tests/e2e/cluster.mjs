@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Clusters of real processes on loopback, and clients who count: what the cluster tests, the demos and the failover
 // benchmark share.
+import { execFile } from "node:child_process";
 import path from "node:path";
-import { Server, build, freePort, request, root, sleep, tempDir, until } from "./lib.mjs";
+import { Server, build, equal, freePort, request, root, sleep, tempDir, until } from "./lib.mjs";
 
 // The nodes of one cluster. settings: {nodes, engines, env, file, namespaces}; env: of all nodes, or a function of the
 // node's number; namespaces: this process runs under demos/namespaces.sh, every node in the network namespace of its name.
@@ -159,4 +160,31 @@ export async function checkCounters(clients, ingress) {
 }
 
 export const ctl = path.join(build, "bin/restatectl");
+
+// Asks whichever nodes run.
+export function restatectl(cluster, ...args) {
+  return new Promise((resolve) =>
+    execFile(ctl, ["-s", cluster.nodes.filter((s) => s.alive()).map((s) => s.address).join(","), ...args],
+      { timeout: 60000, env: { ...process.env, RESTATE_PLUGINS__DIR: cluster.node(1).env.RESTATE_PLUGINS__DIR } },
+      (error, stdout, stderr) => resolve({ code: error ? (error.code ?? 1) : 0, out: stdout, text: stdout + stderr })));
+}
+
+export async function json(cluster, ...args) {
+  const r = await restatectl(cluster, "--json", ...args);
+  equal(r.code, 0, `restatectl ${args.join(" ")}: ${r.text}`);
+  return JSON.parse(r.out);
+}
+
+export const processors = async (cluster) => (await json(cluster, "partitions", "list")).partitions;
+export const count = (text, pattern) => (text.match(pattern) ?? []).length;
+
+// Any two of the three nodes are enough, for the metadata and for every log.
+export async function threeMembers(cluster, partitions = 6) {
+  await until("the metadata has three members, and every log three nodes", async () => {
+    const r = await restatectl(cluster, "metadata-server", "list-servers");
+    const logs = await restatectl(cluster, "logs", "list");
+    return count(r.out, /Member/g) === 3 && count(logs.out, /\[N1, N2, N3\]/g) === partitions;
+  }, 40);
+}
+
 export { freePort, root };

@@ -1,31 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Snapshots of partitions in a cluster of different engines: made, logs trimmed behind them, and taken over by a node that
 // joins late and by one whose tables were lost. --store dir | s3 | none (other replicas are the only source).
-import { execFile } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { Client, Cluster, checkCounters, ctl, ready } from "./cluster.mjs";
+import { Client, Cluster, checkCounters, count, json, processors, ready, restatectl, threeMembers } from "./cluster.mjs";
 import { Service, equal, match, ok, options, run, showLogs, test, tempDir, until } from "./lib.mjs";
 import { S3 } from "./s3.mjs";
 
 const store = options.store ?? "dir";
 const partitions = 6;
 const often = store === "none" ? {} : { RESTATE_WORKER__SNAPSHOTS__SNAPSHOT_INTERVAL_NUM_RECORDS: "1" };
-
-function restatectl(cluster, ...args) {
-  return new Promise((resolve) =>
-    execFile(ctl, ["-s", cluster.nodes.filter((s) => s.alive()).map((s) => s.address).join(","), ...args],
-      { timeout: 60000, env: { ...process.env, RESTATE_PLUGINS__DIR: cluster.node(1).env.RESTATE_PLUGINS__DIR } },
-      (error, stdout, stderr) => resolve({ code: error ? (error.code ?? 1) : 0, out: stdout, text: stdout + stderr })));
-}
-
-async function json(cluster, ...args) {
-  const r = await restatectl(cluster, "--json", ...args);
-  equal(r.code, 0, `restatectl ${args.join(" ")}: ${r.text}`);
-  return JSON.parse(r.out);
-}
-
-const processors = async (cluster) => (await json(cluster, "partitions", "list")).partitions;
 
 // Every replica on node @id stands where the leader does.
 async function caughtUp(cluster, id, seconds = 40) {
@@ -42,8 +26,6 @@ async function caughtUp(cluster, id, seconds = 40) {
   }, seconds);
 }
 
-const count = (text, pattern) => (text.match(pattern) ?? []).length;
-
 async function someIncrements(clients, n) {
   for (let i = 0; i < n; i++) await Promise.all(clients.map((c) => c.increment(i % c.counts.length)));
 }
@@ -51,15 +33,6 @@ async function someIncrements(clients, n) {
 async function allLed(cluster) {
   await until("all partitions have leaders", async () =>
     (await processors(cluster)).filter((r) => r.mode === "Leader").length === partitions);
-}
-
-// Any two of the three nodes are enough, for the metadata and for every log.
-async function threeMembers(cluster) {
-  await until("the metadata has three members, and every log three nodes", async () => {
-    const r = await restatectl(cluster, "metadata-server", "list-servers");
-    const logs = await restatectl(cluster, "logs", "list");
-    return count(r.out, /Member/g) === 3 && count(logs.out, /\[N1, N2, N3\]/g) === partitions;
-  }, 40);
 }
 
 // All logs are trimmed up to what everybody applied; returns the LSNs.
