@@ -439,6 +439,30 @@ struct sim_disk_stats sim_disk_stats(struct sim_disk *d) {
     return r;
 }
 
+bool sim_disk_peek(struct sim_disk *d, const char *dir, const char *table, struct slice key, struct slice *ret) {
+    const struct version *v = NULL;
+
+    (void)pthread_mutex_lock(&d->lock);
+    LIST_FOREACH (e, &d->dirs) {
+        struct dir *at = LIST_ENTRY(e, struct dir, link);
+
+        if (strcmp(at->name, dir) != 0)
+            continue;
+        LIST_FOREACH (l, &at->image->tables) {
+            rs_table *t = LIST_ENTRY(l, rs_table, link);
+            const struct row *row = t->dropped || strcmp(t->name, table) != 0 ? NULL : row_seek(t, key, NULL);
+
+            if (row && slice_eq(key_of(row), key))
+                v = row->newest;
+        }
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    if (!v || v->deleted)
+        return false;
+    *ret = slice_of(v->data, v->len);
+    return true;
+}
+
 size_t sim_disk_unsynced(struct sim_disk *d, const char *name) {
     struct dir *dir;
     size_t r = 0;

@@ -10,6 +10,7 @@
  * Threads: a mutex per disk; views may be read anywhere. In the simulator everything happens in one thread. */
 #pragma once
 #include <restate/storage.h>
+#include "base/slice.h"
 #include "base/util.h"
 
 struct sim_disk;
@@ -44,6 +45,9 @@ struct sim_disk_stats {
     uint64_t writes, synced_writes, syncs, ops, reads, cold_reads, views_open, stores_open;
 };
 struct sim_disk_stats sim_disk_stats(struct sim_disk *d);
+/* sim_disk_peek() - what a row holds, synced or not, whether the store is open or not; for checkers. False: there is no
+ * such row. *ret is borrowed until the next write. */
+bool sim_disk_peek(struct sim_disk *d, const char *dir, const char *table, struct slice key, struct slice *ret);
 size_t sim_disk_unsynced(struct sim_disk *d, const char *dir); /* writes a crash may lose */
 
 /* ops for store_params; self is the struct sim_disk. caps: sim_storage_caps, optionally without RS_STORAGE_CACHED_READ.

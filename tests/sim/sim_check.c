@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/sim/sim_check.c : what must hold at every moment (spec cluster.md §23), seen from outside: at most one leader
- * per epoch (P4), equal LSN means equal records (G1) and equal tables (P1), chains only grow by the rules (G3), nobody
- * stops for good. */
+ * per epoch (P4), equal LSN means equal records (G1) and equal tables (P1), chains only grow by the rules (G3), a
+ * closed segment has its copies, nobody stops for good. */
 #include "sim_cluster.h"
 
 #include <stdio.h>
@@ -11,6 +11,10 @@
 #include "proto/record.h"
 #include "storage/store.h"
 #include "worker/partition.h"
+
+enum {
+    COPIES_LOOK = 64
+}; /* so many records before the end of a segment may not have been acknowledged when it was sealed */
 
 static void check_leader(struct cluster *c, const struct host *h, const struct partition_info *info) {
     struct checks *k = &c->checks;
@@ -69,6 +73,57 @@ static void check_segments(struct cluster *c, const struct chain *chain) {
         violated(&c->w, "log %u: its chain has grown to %zu segments", (unsigned)chain->log_id, chain->n);
 }
 
+/* A log-server's row of a loglet: 'd' a record, 't' the trim point. See log/log_server.h. */
+static bool log_row(const struct host *h, char kind, uint64_t loglet, uint32_t offset, struct slice *ret) {
+    uint8_t key[13] = {(uint8_t)kind};
+
+    put_u64be(key + 1, loglet);
+    put_u32be(key + 9, offset);
+    return sim_disk_peek(h->disk, "log", "log", slice_of(key, kind == 'd' ? 13 : 9), ret);
+}
+
+static bool holds(const struct host *h, uint64_t loglet, uint32_t offset) {
+    struct slice row;
+
+    return log_row(h, 'd', loglet, offset, &row) || h->lost_disk || /* or it did */
+           (log_row(h, 't', loglet, 0, &row) && row.len >= 5 && get_u32le(row.data + 1) >= offset);
+}
+
+/* A segment is closed where all before its end has its copies: what is acknowledged survives the next node, too. */
+static void check_copies(struct cluster *c, const struct chain *chain, const struct segment *s, lsn_t end) {
+    uint32_t copies = s->params.replication.copies[SCOPE_NODE], n = (uint32_t)(end - s->base);
+
+    for (uint32_t offset = n > COPIES_LOOK ? n - COPIES_LOOK : 1; offset <= n; offset++) {
+        uint32_t have = 0;
+
+        for (uint32_t i = 0; i < s->params.n_nodes; i++)
+            have += holds(&c->hosts[s->params.nodes[i] - 1], s->params.loglet_id, offset);
+        if (have < MIN(copies, s->params.n_nodes)) {
+            violated(&c->w, "log %u: segment %u is closed at %llu, and LSN %llu has %u copies of %u",
+                     (unsigned)chain->log_id, s->index, (unsigned long long)end,
+                     (unsigned long long)(s->base + offset - 1), have, copies);
+            return;
+        }
+    }
+}
+
+static const struct segment *find_segment(const struct chain *chain, const struct segment *s) {
+    for (size_t i = 0; i < chain->n; i++)
+        if (chain->segments[i].index == s->index && chain->segments[i].kind == s->kind)
+            return &chain->segments[i];
+    return NULL;
+}
+
+/* Those that an older version knew as open and the newer one as closed. */
+static void check_closed(struct cluster *c, const struct chain *old, const struct chain *now) {
+    for (size_t i = 0; i + 1 < now->n; i++) {
+        const struct segment *s = &now->segments[i], *before = find_segment(old, s);
+
+        if (s->kind == SEGMENT_REPLICATED && (!before || before == chain_tail(old)))
+            check_copies(c, now, s, now->segments[i + 1].base);
+    }
+}
+
 /* What a newer version of the logs says of segments that an older one knew. */
 static void check_history(struct cluster *c, const struct chain *old, const struct chain *now) {
     for (size_t i = 0; i < old->n; i++)
@@ -100,8 +155,10 @@ static void check_logs(struct cluster *c, const struct host *h) {
 
         if (now)
             check_segments(c, now);
-        if (now && old)
+        if (now && old) {
             check_history(c, old, now);
+            check_closed(c, old, now);
+        }
         if (old && !now)
             violated(&c->w, "log %u is gone", p);
     }
