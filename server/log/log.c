@@ -424,8 +424,14 @@ static void nodes_changed(void *arg, const char *key, uint32_t version, struct b
         return;
     (void)nodes_config_free(n->nodes);
     n->nodes = c;
-    MAP_FOREACH (e, &n->logs)
-        log_touch(MAP_ENTRY(e, struct log, map_node));
+    MAP_FOREACH (e, &n->logs) {
+        struct log *l = MAP_ENTRY(e, struct log, map_node);
+
+        if (l->recover)
+            recover_nodes_changed(l->recover, c);
+        seals_nodes_changed(l);
+        log_touch(l);
+    }
     improve_soon(n);
 }
 

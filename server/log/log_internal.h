@@ -123,4 +123,5 @@ void asks_drop(struct log *l);
 /* log_seal_stuck() - a reader waits at the sealed end of a segment that the chain calls open. */
 void log_seal_stuck(struct log *l, uint64_t loglet_id);
 void seals_chain_changed(struct log *l);
+void seals_nodes_changed(struct log *l);
 void seals_drop(struct log *l);

@@ -124,6 +124,15 @@ void seals_chain_changed(struct log *l) {
     }
 }
 
+void seals_nodes_changed(struct log *l) {
+    LIST_FOREACH (e, &l->seals) {
+        struct seal *s = LIST_ENTRY(e, struct seal, link);
+
+        if (s->recover)
+            recover_nodes_changed(s->recover, l->node->nodes);
+    }
+}
+
 void seals_drop(struct log *l) {
     LIST_FOREACH_SAFE (e, &l->seals) {
         struct seal *s = LIST_ENTRY(e, struct seal, link);

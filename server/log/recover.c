@@ -118,7 +118,8 @@ static void repair(struct recover *r, uint32_t tail) {
 }
 
 /* An f-majority is sealed: T is the largest local tail among them. Nothing of [global tail, T) may be lost if it was
- * acknowledged, so all of it must be on a write quorum before the chain says T. */
+ * acknowledged, so all of it must be on a write quorum before the chain says T; or where members lost their records for
+ * good, on all others: waiting would not bring a copy back, and only a closed segment lets the log go on elsewhere. */
 static void check(struct recover *r) {
     struct quorum_mask holders = {{0}}, possible = {{0}};
     uint32_t tail = r->global_tail;
@@ -136,7 +137,7 @@ static void check(struct recover *r) {
         for (uint32_t i = 0; i < r->quorum.n; i++)
             if (quorum_mask_has(&r->sealed, i) && r->asks[i].local_tail >= tail)
                 quorum_mask_set(&holders, i);
-        if (tail <= r->global_tail || quorum_is_write(&r->quorum, &holders)) {
+        if (tail <= r->global_tail || quorum_is_all_there_is(&r->quorum, &holders)) {
             finish(r, 0, tail, NULL);
             return;
         }
@@ -191,6 +192,16 @@ struct recover *recover_start(struct log_router *router, const struct quorum *qu
     }
     ask_all(r);
     return r;
+}
+
+void recover_nodes_changed(struct recover *r, const struct nodes_config *c) {
+    uint32_t nodes[NODESET_MAX];
+
+    for (uint32_t i = 0; i < r->quorum.n; i++)
+        nodes[i] = r->quorum.members[i].node;
+    quorum_init(&r->quorum, c, r->quorum.replication, nodes, r->quorum.n);
+    if (!r->over)
+        timer_set(r->router->loop, &r->retry, 0);
 }
 
 struct recover *recover_cancel(struct recover *r) {

@@ -15,4 +15,6 @@ typedef void (*recover_fn)(void *arg, int status, uint32_t tail, const struct er
  * a later turn. */
 struct recover *recover_start(struct log_router *router, const struct quorum *quorum,
                               const struct segment_params *segment, uint32_t global_tail, recover_fn done, void *arg);
+/* recover_nodes_changed() - a member may have lost its records, or be removed. */
+void recover_nodes_changed(struct recover *r, const struct nodes_config *c);
 struct recover *recover_cancel(struct recover *r); /* @done does not run; NULL */

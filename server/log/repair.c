@@ -48,7 +48,7 @@ static void stored(struct ls_req *req, const struct ls_reply *reply) {
     r->under_way--;
     if (reply->status == LS_OK)
         quorum_mask_set(&r->holders, c->member);
-    if (quorum_is_write(&r->quorum, &r->holders))
+    if (quorum_is_all_there_is(&r->quorum, &r->holders))
         finish(r, 0);
     else if (r->under_way == 0)
         finish(r, RS_EAGAIN);
@@ -87,7 +87,7 @@ static void store_missing(struct repair *r) {
             if (!r->records[o - r->p.from])
                 from[i] = r->p.until; /* nobody who answered has it: this member cannot be completed now */
     }
-    if (quorum_is_write(&r->quorum, &r->holders)) {
+    if (quorum_is_all_there_is(&r->quorum, &r->holders)) {
         finish(r, 0);
         return;
     }

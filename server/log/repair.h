@@ -15,8 +15,8 @@ struct repair_params {
     struct node_id sequencer;
     uint32_t from, until; /* offsets: known global tail; proposed tail */
 };
-/* @status 0: every offset of [from, until) is on a write quorum. RS_EAGAIN: not now; try again, perhaps with more
- * members. */
+/* @status 0: every offset of [from, until) is on a write quorum, or on all members that did not lose their records.
+ * RS_EAGAIN: not now; try again, perhaps with more members. */
 typedef void (*repair_fn)(void *arg, int status);
 struct repair *repair_start(const struct repair_params *p, repair_fn done, void *arg);
 struct repair *repair_cancel(struct repair *r); /* NULL */

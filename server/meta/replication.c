@@ -134,6 +134,8 @@ void quorum_init(struct quorum *q, const struct nodes_config *c, struct replicat
             q->members[i].authoritative = e->storage_state != STORAGE_DATA_LOSS;
             q->members[i].writable =
                 !e->tombstone && (e->storage_state == STORAGE_READ_WRITE || e->storage_state == STORAGE_READ_ONLY);
+            q->members[i].lost = e->tombstone || e->storage_state == STORAGE_DISABLED ||
+                                 e->storage_state == STORAGE_GONE || e->storage_state == STORAGE_DATA_LOSS;
         }
     }
     for (int s = SCOPE_NODE; s < SCOPE_N; s++) {
@@ -164,6 +166,18 @@ bool quorum_is_write(const struct quorum *q, const struct quorum_mask *m) {
             return false;
     }
     return true;
+}
+
+bool quorum_is_all_there_is(const struct quorum *q, const struct quorum_mask *m) {
+    struct quorum_mask left = {{0}};
+
+    if (quorum_is_write(q, m))
+        return true;
+    for (uint32_t i = 0; i < q->n; i++)
+        if (!q->members[i].lost)
+            quorum_mask_set(&left, i);
+    return (left.bits[0] | left.bits[1]) && !quorum_is_write(q, &left) && !(left.bits[0] & ~m->bits[0]) &&
+           !(left.bits[1] & ~m->bits[1]);
 }
 
 /* Number of domains of scope @s, and of those whose candidates are all in @m. */

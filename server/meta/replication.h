@@ -27,6 +27,7 @@ struct quorum_member {
     bool candidate;     /* not disabled, not removed */
     bool authoritative; /* not data-loss */
     bool writable;      /* read-write or read-only */
+    bool lost;          /* removed, disabled, gone or data-loss: it will not hold a record again */
     uint16_t domain[SCOPE_N];
 };
 struct quorum {
@@ -49,6 +50,9 @@ void quorum_init(struct quorum *q, const struct nodes_config *c, struct replicat
                  uint32_t n);
 int quorum_index(const struct quorum *q, uint32_t node); /* -1: not a member */
 bool quorum_is_write(const struct quorum *q, const struct quorum_mask *m);
+/* quorum_is_all_there_is() - a write quorum; or, where so many members are lost that there cannot be one, all others.
+ */
+bool quorum_is_all_there_is(const struct quorum *q, const struct quorum_mask *m);
 enum f_majority { F_NONE, F_BEST_EFFORT, F_WITH_RISK, F_SUCCESS };
 enum f_majority quorum_f_majority(const struct quorum *q, const struct quorum_mask *m);
 static inline bool quorum_f_passes(enum f_majority f) {

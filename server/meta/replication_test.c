@@ -144,6 +144,30 @@ static void lost_data_lowers_the_grade_and_disabled_nodes_do_not_count(void **st
     free(q);
 }
 
+static void where_a_write_quorum_is_lost_for_good_all_others_will_do(void **state) {
+    unsigned zones[3] = {0, 0, 0}, one[3] = {STORAGE_READ_WRITE, STORAGE_DATA_LOSS, STORAGE_READ_WRITE},
+             two[3] = {STORAGE_READ_WRITE, STORAGE_DATA_LOSS, STORAGE_GONE},
+             all[3] = {STORAGE_DATA_LOSS, STORAGE_DATA_LOSS, STORAGE_DISABLED};
+    const unsigned *states[] = {one, two, all};
+    const struct {
+        unsigned states, copies;
+        uint64_t members;
+        bool enough;
+    } rows[] = {{0, 2, 1, false}, {0, 2, 5, true}, {0, 3, 5, true},  {0, 3, 1, false},
+                {1, 2, 1, true},  {1, 3, 1, true}, {1, 2, 0, false}, {2, 2, 0, false}};
+    uint32_t nodes[3] = {1, 2, 3};
+    struct quorum *q = xnew(struct quorum);
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct nodes_config *c = config_of(3, zones, states[rows[i].states]);
+
+        quorum_init(q, c, (struct replication){{(uint8_t)rows[i].copies, 0, 0}}, nodes, 3);
+        assert_int_equal(quorum_is_all_there_is(q, &(struct quorum_mask){{rows[i].members}}), rows[i].enough);
+        nodes_config_free(c);
+    }
+    free(q);
+}
+
 static void nodesets_have_the_right_size_and_start_at_home(void **state) {
     unsigned zones[6] = {0, 1, 2, 0, 1, 2};
     struct nodes_config *c = config_of(6, zones, NULL);
@@ -194,6 +218,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_f_majority_meets_every_write_quorum_and_nothing_smaller_does),
     cmocka_unit_test(flat_quorums_follow_the_table),
     cmocka_unit_test(lost_data_lowers_the_grade_and_disabled_nodes_do_not_count),
+    cmocka_unit_test(where_a_write_quorum_is_lost_for_good_all_others_will_do),
     cmocka_unit_test(nodesets_have_the_right_size_and_start_at_home),
     cmocka_unit_test(too_few_nodes_or_missing_locations_are_refused),
 };

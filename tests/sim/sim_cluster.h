@@ -149,7 +149,7 @@ void faults_heal(struct cluster *c);
 
 void operator_order(struct cluster *c); /* something to the cluster, drawn from the seed */
 void operator_flap(struct cluster *c);  /* another node shall lead a partition */
-/* operator_knows() - all nodes are known to be full members, and no open segment needs @lost: it may lose its disk. */
+/* operator_knows() - all nodes are known to be full members, and no record is on @lost alone: it may lose its disk. */
 bool operator_knows(struct cluster *c, const struct host *lost);
 void operator_repair(struct cluster *c); /* the next step for a node that lost its disk; again and again */
 void operator_settle(struct cluster *c); /* no node is drained, no leader pinned, ..; again and again */

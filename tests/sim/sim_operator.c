@@ -307,13 +307,13 @@ void operator_flap(struct cluster *c) {
 /* ---- a node that lost its disk: it is taken out of the metadata group, its log-server is declared lost, and when the
  * node runs it is asked to join the group again ---- */
 
-/* A segment that is open on as many nodes as it has copies cannot be closed after one of them was lost. */
+/* No record is on that node alone. */
 static bool segments_spare_one(const struct cluster *c) {
     for (uint32_t p = 0; p < CLUSTER_PARTITIONS; p++) {
         const struct chain *chain = c->checks.logs ? logs_config_chain(c->checks.logs, p) : NULL;
 
         if (!chain || (chain_tail(chain)->kind == SEGMENT_REPLICATED &&
-                       chain_tail(chain)->params.n_nodes <= chain_tail(chain)->params.replication.copies[SCOPE_NODE]))
+                       chain_tail(chain)->params.replication.copies[SCOPE_NODE] < 2))
             return false;
     }
     return true;
