@@ -55,8 +55,8 @@ test("the metadata server is added anew", async ({ cluster, clients }) => {
 }, 60);
 
 test("its log-server begins anew, once no open segment counts on it", async ({ cluster, clients }) => {
-  const r = await restatectl(cluster, "nodes", "set-storage-state", "N1", "--storage-state", "provisioning", "--force", "--yes");
-  equal(r.code, 0, r.text);
+  await until("its state is changed (nothing else of the nodes changed meanwhile)", async () =>
+    (await restatectl(cluster, "nodes", "set-storage-state", "N1", "--storage-state", "provisioning", "--force", "--yes")).code === 0, 10);
   await cluster.node(1).kill("SIGTERM");
   cluster.spawn(1);
   await cluster.ready();
