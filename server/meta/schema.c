@@ -73,6 +73,30 @@ static void options_of(const json_t *o, struct schema_handler *h) {
     retry_of(o, &h->retry);
 }
 
+static void bound_retry(const struct schema_defaults *d, struct retry_policy *p) {
+    if (d->max_attempts && (!p->max_attempts || p->max_attempts > d->max_attempts))
+        p->max_attempts = d->max_attempts;
+}
+
+static void bound_defaults(struct schema_defaults *d) {
+    if (!d->bounded) {
+        d->max_journal_retention_ms = d->max_idempotency_retention_ms = d->max_workflow_retention_ms = UINT64_MAX;
+        d->max_attempts = 0;
+        d->bounded = true;
+    }
+    d->journal_retention_ms = MIN(d->journal_retention_ms, d->max_journal_retention_ms);
+    d->idempotency_retention_ms = MIN(d->idempotency_retention_ms, d->max_idempotency_retention_ms);
+    d->workflow_retention_ms = MIN(d->workflow_retention_ms, d->max_workflow_retention_ms);
+    bound_retry(d, &d->retry);
+}
+
+static void bound_handler(const struct schema_defaults *d, struct schema_handler *h) {
+    h->journal_retention_ms = MIN(h->journal_retention_ms, d->max_journal_retention_ms);
+    h->idempotency_retention_ms = MIN(h->idempotency_retention_ms, d->max_idempotency_retention_ms);
+    h->workflow_retention_ms = MIN(h->workflow_retention_ms, d->max_workflow_retention_ms);
+    bound_retry(d, &h->retry);
+}
+
 static int parse_handler(struct service *s, const json_t *o, const struct schema_defaults *d, struct schema_handler *h,
                          struct err *err) {
     *h = (struct schema_handler){.service = s,
@@ -90,6 +114,7 @@ static int parse_handler(struct service *s, const json_t *o, const struct schema
     h->target_type = target_type_of(s->type, str_of(o, "ty"));
     options_of(s->json, h);
     options_of(o, h);
+    bound_handler(d, h);
     input_of(o, h);
     return 0;
 }
@@ -109,6 +134,7 @@ static int parse_service(struct deployment *dep, const json_t *o, const struct s
     s->revision = (uint32_t)json_integer_value(json_object_get(o, "revision"));
     s->retry = d->retry;
     retry_of(o, &s->retry);
+    bound_retry(d, &s->retry);
     s->defaults = d;
     s->is_public = !json_is_true(json_object_get(o, "ingressPrivate"));
     s->n_handlers = json_array_size(handlers);
@@ -224,6 +250,7 @@ int schema_parse(struct slice value, uint64_t version, const struct schema_defau
     s->refs = 1;
     s->version = version;
     s->defaults = *d;
+    bound_defaults(&s->defaults);
     if (!value.data) {
         s->root = json_object();
         index_latest(s);
