@@ -524,6 +524,8 @@ static int open_apis(struct node *n, struct err *err) {
                               .cluster_name = c->cluster_name,
                               .headers = n->request_headers,
                               .n_headers = n->n_request_headers,
+                              .routing_headers = c->admin.routing_headers.v,
+                              .n_routing_headers = c->admin.routing_headers.n,
                               .ingress_address = n->ingress_address,
                               .version = API_VERSION,
                               .concurrent_limit = limit_of(c->admin.concurrent_limit),

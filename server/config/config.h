@@ -143,6 +143,7 @@ struct config {
         struct cfg_listen listen;
         struct cfg_transports transport;
         uint64_t concurrent_limit; /* CFG_UNLIMITED */
+        struct cfg_strings routing_headers;
         uint64_t query_memory;
     } admin;
     struct {

@@ -6,6 +6,7 @@
 #include "proto/command.h"
 
 #include <string.h>
+#include <strings.h>
 
 static const char *str_of(const json_t *o, const char *key) {
     return json_string_value(json_object_get(o, key));
@@ -342,6 +343,34 @@ const struct deployment *schema_deployment(const struct schema *s, struct slice 
     for (size_t i = 0; i < s->n_deployments; i++)
         if (slice_eq_str(id, s->deployments[i].id))
             return &s->deployments[i];
+    return NULL;
+}
+
+static const json_t *header_of(const json_t *headers, const char *name) {
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)(uintptr_t)headers, key, v) {
+        if (strcasecmp(key, name) == 0)
+            return v;
+    }
+    return NULL;
+}
+
+const struct deployment *schema_deployment_at(const struct schema *s, const char *uri, const json_t *headers,
+                                              const char *const *routing, size_t n_routing) {
+    for (size_t i = 0; i < s->n_deployments; i++) {
+        const struct deployment *d = &s->deployments[i];
+        bool same = strcmp(d->uri, uri) == 0;
+
+        for (size_t k = 0; same && k < n_routing; k++) {
+            const json_t *a = header_of(d->headers, routing[k]), *b = header_of(headers, routing[k]);
+
+            same = a && b ? json_equal(a, b) : a == b;
+        }
+        if (same)
+            return d;
+    }
     return NULL;
 }
 

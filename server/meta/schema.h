@@ -104,6 +104,10 @@ struct schema *schema_unref(struct schema *s);
 const struct service *schema_service(const struct schema *s, struct slice name);          /* latest revision; NULL */
 const struct schema_handler *service_handler(const struct service *s, struct slice name); /* NULL */
 const struct deployment *schema_deployment(const struct schema *s, struct slice id);      /* NULL */
+/* schema_deployment_at() - the deployment at @uri whose @routing headers (their names, in any case) have the values
+ * they have in @headers, a map or NULL; NULL: none. */
+const struct deployment *schema_deployment_at(const struct schema *s, const char *uri, const json_t *headers,
+                                              const char *const *routing, size_t n_routing);
 
 /* What the creator of an invocation decides from the schema (execution.md §8.1). */
 struct schema_retention {

@@ -97,6 +97,37 @@ static void registration_gives_revisions_and_resolves_options(void **state) {
     schema_unref(s);
 }
 
+static void routing_headers_tell_deployments_with_one_address_apart(void **state) {
+    static const char *const routing[] = {"X-Branch", "x-zone"};
+    json_t *headers = json_pack("{s:s}", "x-branch", "a"), *other = json_pack("{s:s}", "x-branch", "b"),
+           *more = json_pack("{s:s, s:s}", "x-branch", "a", "x-zone", "z"), *m = json_loads(manifest_text, 0, NULL);
+    struct schema_registration r = {.id = "dp_1a",
+                                    .uri = "http://h:9080/base/",
+                                    .created_at = "2026-11-22T20:16:19.784000000Z",
+                                    .http = DEPLOYMENT_HTTP2,
+                                    .sdk_version = "restate-sdk-typescript/1.17.2",
+                                    .headers = headers,
+                                    .manifest = m};
+    struct schema *s = empty();
+    struct schema_refusal why = {0};
+    json_t *root;
+
+    assert_int_equal(schema_plan_register(s, &r, &root, &why, NULL), 0);
+    s = reparse(s, root);
+    assert_non_null(schema_deployment_at(s, r.uri, other, NULL, 0));
+    assert_null(schema_deployment_at(s, "http://h:9081/", headers, NULL, 0));
+    assert_string_equal(schema_deployment_at(s, r.uri, headers, routing, 2)->id, "dp_1a");
+    assert_null(schema_deployment_at(s, r.uri, other, routing, 2));
+    assert_null(schema_deployment_at(s, r.uri, NULL, routing, 2));
+    assert_null(schema_deployment_at(s, r.uri, more, routing, 2));
+    assert_non_null(schema_deployment_at(s, r.uri, more, routing, 1));
+    schema_unref(s);
+    json_decref(headers);
+    json_decref(other);
+    json_decref(more);
+    json_decref(m);
+}
+
 static void what_services_ask_for_is_bounded(void **state) {
     struct schema_defaults d = defaults;
     struct schema *s = empty();
@@ -186,6 +217,7 @@ static void patch_changes_the_latest_revision_only(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test(registration_gives_revisions_and_resolves_options),
+                                          cmocka_unit_test(routing_headers_tell_deployments_with_one_address_apart),
                                           cmocka_unit_test(what_services_ask_for_is_bounded),
                                           cmocka_unit_test(bad_manifests_are_refused_with_their_code),
                                           cmocka_unit_test(patch_changes_the_latest_revision_only)};
