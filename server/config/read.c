@@ -403,38 +403,11 @@ static void put_exact_size(struct buf *b, uint64_t bytes) {
         buf_putf(b, "%llu", (unsigned long long)bytes);
 }
 
-#define MASK "***"
-
-/* @s as it may be shown: of a URL neither a password nor the query; a name without a password may be a token. Puts into
- * @tmp what is not @s itself. */
-static const char *shown(struct buf *tmp, const char *s) {
-    const char *host = strstr(s, "://"), *at = NULL, *query, *colon;
-
-    if (!host)
-        return s;
-    host += 3;
-    for (const char *p = host; *p && !strchr("/?#", *p); p++)
-        at = *p == '@' ? p : at;
-    query = strchr(host, '?');
-    if (!at && !query)
-        return s;
-    buf_put(tmp, s, (size_t)(host - s));
-    if (at) {
-        colon = memchr(host, ':', (size_t)(at - host));
-        if (colon && colon + 1 < at)
-            buf_put(tmp, host, (size_t)(colon + 1 - host));
-        buf_put_str(tmp, MASK);
-        host = at;
-    }
-    buf_put(tmp, host, query ? (size_t)(query - host) : strlen(host));
-    buf_put_str(tmp, query ? "?" MASK : "");
-    return buf_cstr(tmp);
-}
-
 static void put_shown(struct buf *b, const char *s) {
-    _cleanup_buf_ struct buf tmp = {0};
+    _cleanup_buf_ struct buf shown = {0};
 
-    put_text_value(b, shown(&tmp, s));
+    text_put_shown(&shown, s);
+    put_text_value(b, buf_cstr(&shown));
 }
 
 /* @open: a value that is no secret. */
@@ -444,7 +417,7 @@ static void put_pairs(struct buf *b, const struct cfg_pairs *p, bool secret, con
         buf_put_str(b, i ? ", " : "");
         put_text_value(b, p->names[i]);
         buf_put_str(b, ": ");
-        put_text_value(b, secret && strcmp(p->values[i], open) != 0 ? MASK : p->values[i]);
+        put_text_value(b, secret && strcmp(p->values[i], open) != 0 ? TEXT_MASK : p->values[i]);
     }
     buf_put_u8(b, '}');
 }
@@ -452,9 +425,7 @@ static void put_pairs(struct buf *b, const struct cfg_pairs *p, bool secret, con
 static void put_strings(struct buf *b, const struct cfg_strings *s) {
     buf_put_u8(b, '[');
     for (size_t i = 0; i < s->n; i++) {
-        _cleanup_buf_ struct buf tmp = {0};
-        const char *text = shown(&tmp, s->v[i]);
-        struct cfg_node n = {.type = CFG_SCALAR, .text = text, .n = strlen(text), .quoted = true};
+        struct cfg_node n = {.type = CFG_SCALAR, .text = s->v[i], .n = strlen(s->v[i]), .quoted = true};
 
         buf_put_str(b, i ? ", " : "");
         cfg_put_scalar(b, &n);
@@ -509,11 +480,14 @@ void option_put(struct buf *b, const struct option *o, const struct config *c) {
     case OPT_FLOAT:
         buf_putf(b, "%.15g", *(const double *)p);
         break;
+    case OPT_URL: /* an address: without user and password */
+        if (*(const char *const *)p)
+            put_text_value(b, *(const char *const *)p);
+        break;
     case OPT_STRING:
     case OPT_PLUGIN:
-    case OPT_URL:
         if (*(const char *const *)p)
-            put_shown(b, secret ? MASK : *(const char *const *)p);
+            put_shown(b, secret ? TEXT_MASK : *(const char *const *)p);
         break;
     case OPT_ENUM:
         choice = o->choices;
