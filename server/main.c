@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 extern char **environ;
 
 struct process {
     struct node *node;
+    uint64_t shutdown_timeout_ns;
     int signal_fd;
     unsigned signals;
     struct loop *loop;
@@ -26,6 +28,23 @@ static void on_warning(void *arg, const char *sentence) {
     (void)fprintf(stderr, "warning: %s\n", sentence);
 }
 
+static void on_overdue(int sig) {
+    static const char text[] = "restate-server: not stopped within shutdown-timeout: the rest is left as by a crash\n";
+
+    (void)sig;
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(1);
+}
+
+/* On a clock of its own: what hangs may be the loop. */
+static void limit_stop(uint64_t ns) {
+    struct itimerval t = {.it_value = {.tv_sec = (time_t)(ns / 1000000000),
+                                       .tv_usec = (suseconds_t)MAX(ns % 1000000000 / 1000, UINT64_C(1))}};
+
+    (void)signal(SIGALRM, on_overdue);
+    (void)setitimer(ITIMER_REAL, &t, NULL);
+}
+
 static void on_signal(void *arg, unsigned events) {
     struct process *p = arg;
     struct signalfd_siginfo si;
@@ -34,6 +53,7 @@ static void on_signal(void *arg, unsigned events) {
         if (p->signals++)
             _exit(130); /* asked twice: now */
         LOG_INFO("signal received", F_U64("signal", si.ssi_signo));
+        limit_stop(p->shutdown_timeout_ns);
         node_stop(p->node);
     }
 }
@@ -80,7 +100,9 @@ static void on_heap_look(void *arg) {
 }
 
 static int run(const struct config *config, struct err *err) {
-    struct process p = {.signal_fd = -1, .holes_max = config->memory_limit_bytes / 4};
+    struct process p = {.signal_fd = -1,
+                        .shutdown_timeout_ns = config->shutdown_timeout_ns,
+                        .holes_max = config->memory_limit_bytes / 4};
     struct watch *w = NULL;
     struct loop *loop = NULL;
     int r = block_signals(err);

@@ -408,6 +408,10 @@ static int open_repository(struct node *n, struct err *err) {
     return r < 0 ? err_wrap(err, r, "worker.snapshots.destination") : 0;
 }
 
+static unsigned limit_of(uint64_t v) {
+    return v == CFG_UNLIMITED || v > UINT32_MAX ? 0 : (unsigned)v;
+}
+
 static struct schema_defaults schema_defaults(const struct config *c) {
     return (struct schema_defaults){
         .journal_retention_ms = c->journal_retention_ns / 1000000,
@@ -419,11 +423,12 @@ static struct schema_defaults schema_defaults(const struct config *c) {
                   .max_ms = c->retry.max_interval_ns / 1000000,
                   .factor = c->retry.factor,
                   .max_attempts = c->retry.max_attempts == CFG_UNLIMITED ? 0 : (uint32_t)c->retry.max_attempts,
-                  .kill = c->retry.on_max_attempts == ON_MAX_KILL}};
-}
-
-static unsigned limit_of(uint64_t v) {
-    return v == CFG_UNLIMITED || v > UINT32_MAX ? 0 : (unsigned)v;
+                  .kill = c->retry.on_max_attempts == ON_MAX_KILL},
+        .bounded = true,
+        .max_journal_retention_ms = c->max_journal_retention_ns / 1000000,
+        .max_idempotency_retention_ms = c->max_idempotency_retention_ns / 1000000,
+        .max_workflow_retention_ms = c->max_workflow_retention_ns / 1000000,
+        .max_attempts = limit_of(c->max_retry_attempts)};
 }
 
 static int open_worker(struct node *n, struct err *err) {
@@ -437,11 +442,16 @@ static int open_worker(struct node *n, struct err *err) {
         .n_headers = n->n_request_headers,
         .concurrency = limit_of(c->invoker.concurrent_limit) ? limit_of(c->invoker.concurrent_limit) : UINT32_MAX,
         .message_limit_bytes = c->invoker.message_size_limit,
+        .message_warning_bytes = c->invoker.message_size_warning,
         .eager_state_limit_bytes = c->invoker.eager_state_limit,
         .memory_bytes = c->invoker.memory_limit,
         .invocation_memory_bytes = c->invoker.per_invocation_limit,
         .initial_bytes = c->invoker.initial_memory,
         .connect_timeout_ns = c->invoker.connect_timeout_ns,
+        .streams_per_connection = (unsigned)c->invoker.streams_per_connection,
+        .idle_timeout_ns = c->invoker.idle_connection_timeout_ns,
+        .ping_interval_ns = c->invoker.keep_alive_interval_ns,
+        .ping_timeout_ns = c->invoker.keep_alive_timeout_ns,
         .protocol_v7 = c->experimental.protocol_v7,
         .scopes = c->experimental.scopes,
         .identity = n->identity,
@@ -514,6 +524,8 @@ static int open_apis(struct node *n, struct err *err) {
                               .cluster_name = c->cluster_name,
                               .headers = n->request_headers,
                               .n_headers = n->n_request_headers,
+                              .routing_headers = c->admin.routing_headers.v,
+                              .n_routing_headers = c->admin.routing_headers.n,
                               .ingress_address = n->ingress_address,
                               .version = API_VERSION,
                               .concurrent_limit = limit_of(c->admin.concurrent_limit),
@@ -524,8 +536,12 @@ static int open_apis(struct node *n, struct err *err) {
 
     advertised_ingress(n);
     n->query_pool = exec_new_threads("query", QUERY_THREADS); /* also without the admin role: other nodes ask */
-    n->queries = query_engine_new(&(struct query_engine_params){
-        .loop = n->loop, .worker = n->worker, .exec = n->query_pool, .fabric = n->fabric, .pool = n->pool});
+    n->queries = query_engine_new(&(struct query_engine_params){.loop = n->loop,
+                                                                .worker = n->worker,
+                                                                .exec = n->query_pool,
+                                                                .fabric = n->fabric,
+                                                                .pool = n->pool,
+                                                                .memory_bytes = c->admin.query_memory});
     ap.queries = n->queries;
     if (c->ingress.enabled) {
         n->ingress = ingress_new(&ip);
@@ -539,7 +555,12 @@ static int open_apis(struct node *n, struct err *err) {
 }
 
 static void serve(struct node *n) {
-    struct log_node_params lp = {.loop = n->loop, .meta = n->meta, .server = n->log_server, .self = n->self};
+    struct log_node_params lp = {.loop = n->loop,
+                                 .meta = n->meta,
+                                 .server = n->log_server,
+                                 .self = n->self,
+                                 .cache_bytes = n->config->log.record_cache_bytes,
+                                 .window_records = (uint32_t)n->config->log.max_in_flight};
     struct err err = {0};
     int r;
 
@@ -607,7 +628,10 @@ static void on_data_lost(void *arg, int status, uint32_t version, const struct e
 }
 
 void node_joined(struct node *n) {
-    struct log_server_params lp = {.loop = n->loop, .store = n->log_store.store, .pool = n->pool};
+    struct log_server_params lp = {.loop = n->loop,
+                                   .store = n->log_store.store,
+                                   .pool = n->pool,
+                                   .cache_bytes = n->config->log.record_cache_bytes};
     struct err e = {0};
     int r;
 

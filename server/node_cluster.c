@@ -127,6 +127,10 @@ static int open_fabric(struct node *n, struct err *err) {
                               .cluster_name = c->cluster_name,
                               .fingerprint = n->marker.fingerprint,
                               .allowed_peers = peers,
+                              .connect_timeout_ns = c->networking.connect_timeout_ns,
+                              .handshake_timeout_ns = c->networking.handshake_timeout_ns,
+                              .ping_interval_ns = c->networking.keep_alive_interval_ns,
+                              .ping_timeout_ns = c->networking.keep_alive_timeout_ns,
                               .transport = fabric_transport,
                               .resolve = resolve,
                               .versions = versions,
@@ -446,9 +450,11 @@ void node_open_control(struct node *n) {
                                .self = n->self,
                                .tick_ns = c->gossip.tick_ns,
                                .replace_delay_ns = c->replica_replace_delay_ns,
-                               .fd = {(uint32_t)c->gossip.failure_threshold,
-                                      (uint32_t)(c->gossip.suspect_interval_ns / c->gossip.tick_ns),
-                                      (uint32_t)c->gossip.loneliness_threshold},
+                               .fd = {.failure_threshold = (uint32_t)c->gossip.failure_threshold,
+                                      .suspect_ticks = (uint32_t)(c->gossip.suspect_interval_ns / c->gossip.tick_ns),
+                                      .lonely_ticks = (uint32_t)c->gossip.loneliness_threshold,
+                                      .good_ticks = (uint32_t)c->gossip.fd_stability_threshold,
+                                      .skew_ms = c->gossip.time_skew_ns / 1000000},
                                .gossip_peers = (unsigned)c->gossip.num_peers};
 
     struct cluster_ctrl_params cp = {

@@ -20,6 +20,8 @@ struct admin_params {
     const char *cluster_name;
     const struct http_header *headers; /* of discovery requests, at most LIMIT_REQUEST_HEADERS; borrowed until closed */
     size_t n_headers;
+    const char *const *routing_headers; /* names that make deployments with one address distinct; borrowed */
+    size_t n_routing_headers;
     const char *ingress_address; /* advertised, with a trailing slash */
     const char *version;         /* what GET /version reports: the CLI decides by it */
     unsigned concurrent_limit;   /* 0: unlimited; 429 beyond */

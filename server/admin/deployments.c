@@ -48,13 +48,6 @@ static void now_text(struct admin *a, char *ret, size_t size) {
     buf_done(&b);
 }
 
-static const struct deployment *find_by_uri(const struct schema *s, const char *uri) {
-    for (size_t i = 0; i < s->n_deployments; i++)
-        if (strcmp(s->deployments[i].uri, uri) == 0)
-            return &s->deployments[i];
-    return NULL;
-}
-
 /* ---- answers ---- */
 
 static json_t *render_registered(const struct deployment *d) {
@@ -311,7 +304,8 @@ static void register_deployment(const struct admin_request *r) {
     }
     json_decref(o);
     now_text(r->admin, g->created_at, sizeof g->created_at);
-    known = find_by_uri(worker_schema(r->admin->params.worker), buf_cstr(&g->uri));
+    known = schema_deployment_at(worker_schema(r->admin->params.worker), buf_cstr(&g->uri), g->headers,
+                                 r->admin->params.routing_headers, r->admin->params.n_routing_headers);
     if (known && !g->force) {
         if (g->v2) {
             refuse(g, 409, "META0004",

@@ -176,16 +176,23 @@ static json_t *render_retry(const struct retry_policy *p) {
 
 /* Only what the handler itself says; max_attempts always. */
 static json_t *render_retry_overrides(const struct schema_handler *h) {
-    json_t *o = json_pack("{s:n}", "max_attempts"), *v;
+    json_t *o = json_pack("{s:n}", "max_attempts");
 
-    if (json_is_integer(v = json_object_get(h->json, "retryPolicyMaxAttempts")))
-        (void)json_object_set(o, "max_attempts", v);
+    if (json_is_integer(json_object_get(h->json, "retryPolicyMaxAttempts")))
+        (void)json_object_set_new(o, "max_attempts", attempts_or_null(&h->retry));
     set_ms_if(o, "initial_interval", h->json, "retryPolicyInitialInterval");
     set_ms_if(o, "max_interval", h->json, "retryPolicyMaxInterval");
     copy_if(o, "exponentiation_factor", h->json, "retryPolicyExponentiationFactor");
     if (json_is_string(json_object_get(h->json, "retryPolicyOnMaxAttempts")))
         (void)json_object_set_new(o, "on_max_attempts", json_string(h->retry.kill ? "Kill" : "Pause"));
     return o;
+}
+
+/* A retention that the handler itself asks for: @resolved is within the server's bounds. */
+static void retention_if(json_t *o, const char *key, const struct schema_handler *h, const char *own,
+                         uint64_t resolved) {
+    if (json_is_integer(json_object_get(h->json, own)))
+        (void)json_object_set_new(o, key, render_ms(resolved));
 }
 
 json_t *render_handler(const struct schema_handler *h) {
@@ -199,9 +206,9 @@ json_t *render_handler(const struct schema_handler *h) {
         (void)json_object_set_new(o, "ty", json_string(types[h->target_type]));
     copy_if(o, "documentation", h->json, "documentation");
     copy_if(o, "metadata", h->json, "metadata");
-    set_ms_if(o, "idempotency_retention", h->json, "idempotencyRetention");
-    set_ms_if(o, "workflow_completion_retention", h->json, "workflowCompletionRetention");
-    set_ms_if(o, "journal_retention", h->json, "journalRetention");
+    retention_if(o, "idempotency_retention", h, "idempotencyRetention", h->idempotency_retention_ms);
+    retention_if(o, "workflow_completion_retention", h, "workflowCompletionRetention", h->workflow_retention_ms);
+    retention_if(o, "journal_retention", h, "journalRetention", h->journal_retention_ms);
     set_ms_if(o, "inactivity_timeout", h->json, "inactivityTimeout");
     set_ms_if(o, "abort_timeout", h->json, "abortTimeout");
     copy_if(o, "enable_lazy_state", h->json, "enableLazyState");
@@ -237,12 +244,15 @@ json_t *render_service(const struct service *s) {
     (void)json_object_set_new(o, "revision", json_integer(s->revision));
     (void)json_object_set_new(o, "public", json_boolean(s->is_public));
     (void)json_object_set_new(o, "idempotency_retention",
-                              render_ms(service_ms(s, "idempotencyRetention", d->idempotency_retention_ms)));
+                              render_ms(MIN(service_ms(s, "idempotencyRetention", d->idempotency_retention_ms),
+                                            d->max_idempotency_retention_ms)));
     if (s->type == SERVICE_WORKFLOW)
         (void)json_object_set_new(o, "workflow_completion_retention",
-                                  render_ms(service_ms(s, "workflowCompletionRetention", d->workflow_retention_ms)));
-    (void)json_object_set_new(o, "journal_retention",
-                              render_ms(service_ms(s, "journalRetention", d->journal_retention_ms)));
+                                  render_ms(MIN(service_ms(s, "workflowCompletionRetention", d->workflow_retention_ms),
+                                                d->max_workflow_retention_ms)));
+    (void)json_object_set_new(
+        o, "journal_retention",
+        render_ms(MIN(service_ms(s, "journalRetention", d->journal_retention_ms), d->max_journal_retention_ms)));
     (void)json_object_set_new(o, "inactivity_timeout",
                               render_ms(service_ms(s, "inactivityTimeout", d->inactivity_timeout_ms)));
     (void)json_object_set_new(o, "abort_timeout", render_ms(service_ms(s, "abortTimeout", d->abort_timeout_ms)));

@@ -475,3 +475,23 @@ void text_put_percent(struct buf *b, struct slice s) {
             buf_putf(b, "%%%02X", c);
     }
 }
+
+void text_put_shown(struct buf *b, const char *s) {
+    const char *host = strstr(s, "://"), *query = host ? strchr(host, '?') : NULL, *at = NULL, *colon;
+
+    if (host) {
+        host += 3;
+        for (const char *p = host; *p && !strchr("/?#", *p); p++)
+            at = *p == '@' ? p : at;
+    }
+    if (at) {
+        buf_put(b, s, (size_t)(host - s));
+        colon = memchr(host, ':', (size_t)(at - host));
+        if (colon && colon + 1 < at)
+            buf_put(b, host, (size_t)(colon + 1 - host));
+        buf_put_str(b, TEXT_MASK);
+        s = at;
+    }
+    buf_put(b, s, query ? (size_t)(query + 1 - s) : strlen(s));
+    buf_put_str(b, query ? TEXT_MASK : "");
+}

@@ -40,3 +40,7 @@ int text_parse_hex(struct slice s,
 /* text_percent_decode() - appends; a bad escape is RS_EINVAL. @form: '+' means space. */
 int text_percent_decode(struct slice s, bool form, struct buf *ret) RS_WARN_UNUSED;
 void text_put_percent(struct buf *b, struct slice s); /* everything but unreserved characters is escaped */
+/* text_put_shown() - @s as people may see it: of a URL the password and the query are masked, and a name without a
+ * password too, it may be a token. What is no URL is put as it is. */
+#define TEXT_MASK "***"
+void text_put_shown(struct buf *b, const char *s);

@@ -199,6 +199,28 @@ static void hex_and_percent_go_both_ways(void **state) {
         assert_int_equal(text_percent_decode(slice_str(*p), false, &c), RS_EINVAL);
 }
 
+static void urls_are_shown_without_their_secrets(void **state) {
+    static const char *const rows[][2] = {{"http://me:secret@h:1/p@q", "http://me:***@h:1/p@q"},
+                                          {"https://token@h", "https://***@h"},
+                                          {"https://token:@h", "https://***@h"},
+                                          {"https://a:b@c:d@h/", "https://a:***@h/"},
+                                          {"otlp+http://h/v1?key=secret#x", "otlp+http://h/v1?***"},
+                                          {"http://u:p@h?x@y", "http://u:***@h?***"},
+                                          {"http://h?a:b@c", "http://h?***"},
+                                          {"s3://bucket/prefix", "s3://bucket/prefix"},
+                                          {"me:secret@h", "me:secret@h"}, /* no URL */
+                                          {"a?b", "a?b"},
+                                          {"://", "://"},
+                                          {"", ""}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        _cleanup_buf_ struct buf b = {0};
+
+        text_put_shown(&b, rows[i][0]);
+        assert_string_equal(buf_cstr(&b), rows[i][1]);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(durations_are_read_in_both_forms),
     cmocka_unit_test(bad_durations_are_refused),
@@ -209,5 +231,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(times_are_written_and_read_as_rfc3339),
     cmocka_unit_test(the_nearest_name_is_found_within_a_third_of_its_length),
     cmocka_unit_test(hex_and_percent_go_both_ways),
+    cmocka_unit_test(urls_are_shown_without_their_secrets),
 };
 const struct unit_group text_test_group = UNIT_GROUP(tests);

@@ -209,22 +209,9 @@ static void put_cell(struct buf *b, const char *s) {
 }
 
 void config_put_docs(struct buf *b) {
-    static const char *const kinds[] = {"",
-                                        "bool",
-                                        "integer",
-                                        "number",
-                                        "text",
-                                        "",
-                                        "duration",
-                                        "size",
-                                        "list",
-                                        "address or list",
-                                        "URL",
-                                        "retry policy",
-                                        "N or {node: N}",
-                                        "map",
-                                        "list of roles",
-                                        "name of a plugin",
+    static const char *const kinds[] = {"",    "bool",           "integer", "number",        "text",
+                                        "",    "duration",       "size",    "list",          "address or list",
+                                        "URL", "N or {node: N}", "map",     "list of roles", "name of a plugin",
                                         "map"};
 
     buf_put_str(b, "# Configuration\n\nWritten from the table in `server/config/options.c` by "
@@ -235,7 +222,9 @@ void config_put_docs(struct buf *b) {
                    "YAML (`[a, b]`, `{k: v}`).\n"
                    "Options marked with a dagger are options of the command line as well.\n"
                    "An unknown name in the file is an error with its line and the nearest known name; in the "
-                   "environment it is a warning.\n\n"
+                   "environment it is a warning.\n"
+                   "An option that is accepted without effect gives a warning when it is set. `--dump-config` shows "
+                   "secrets as `***`: keys, tokens,\nvalues of headers, passwords and queries of URLs.\n\n"
                    "Durations: `500ms`, `1h 30m`, `PT1M`. Sizes: `64MB` (decimal), `64 MiB` (binary), or bytes. "
                    "Addresses: `ip:port`,\n"
                    "`host:port`, `[v6]:port`, `unix:/path`, `tcp://`, `tls://`, `http://` (tcp), `https://` (tls).\n");

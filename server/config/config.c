@@ -224,18 +224,3 @@ void config_put_dump(struct buf *b, const struct config *c) {
     put_level(b, c, sorted, n, false);
     free(sorted);
 }
-
-void config_each(const struct config *c, void (*each)(void *arg, const char *name, const char *value), void *arg) {
-    for (size_t i = 0; i < n_options; i++) {
-        _cleanup_buf_ struct buf value = {0};
-
-        if (!options[i].path)
-            continue;
-        option_put(&value, &options[i], c);
-        if (value.len)
-            each(arg, options[i].path, buf_cstr(&value));
-    }
-    each(arg, "storage.log.plugin", c->storage.plugin[STORE_LOG].name);
-    each(arg, "storage.meta.plugin", c->storage.plugin[STORE_META].name);
-    each(arg, "storage.data.plugin", c->storage.plugin[STORE_DATA].name);
-}

@@ -21,12 +21,6 @@ struct cfg_pairs { /* map of texts */
     const char *const *names;
     const char *const *values;
 };
-struct cfg_retry {
-    enum { CFG_RETRY_NONE, CFG_RETRY_FIXED, CFG_RETRY_EXPONENTIAL } type;
-    uint64_t initial_ns, max_interval_ns; /* CFG_UNLIMITED */
-    double factor;
-    uint64_t max_attempts; /* CFG_UNLIMITED */
-};
 struct cfg_replication {
     unsigned copies; /* 0: not given */
     bool all;        /* `*`: every worker, at most 3 */
@@ -86,7 +80,6 @@ struct config {
         partition_replication; /* the last two already cascaded */
     uint64_t shutdown_timeout_ns, initialization_timeout_ns;
     struct cfg_listen fabric;
-    bool disable_prometheus, disable_telemetry, disable_config_sql_table;
     uint64_t loops;              /* at least 1 */
     uint64_t memory_limit_bytes; /* always set */
     const char *plugins_dir;     /* absolute */
@@ -105,7 +98,6 @@ struct config {
         const char *filter;
         unsigned format; /* enum logging_format */
         int level;       /* RS_LOG_*, of target `restate` in the filter */
-        bool disable_ansi;
     } logging;
 
     struct {
@@ -125,23 +117,18 @@ struct config {
     struct {
         uint64_t tick_ns, failure_threshold, num_peers, fd_stability_threshold, suspect_interval_ns,
             loneliness_threshold;
-        uint64_t extras_frequency, time_skew_ns;
+        uint64_t time_skew_ns;
     } gossip;
-    uint64_t metadata_update_interval_ns, metadata_fetch_timeout_ns;
-    struct cfg_retry network_error_retry;
     struct {
         struct cfg_strings addresses;
-        uint64_t connect_timeout_ns, keep_alive_interval_ns, keep_alive_timeout_ns, message_size_limit;
-        struct cfg_retry backoff;
     } metadata_client;
     struct {
         bool auto_join;
-        uint64_t election_tick, heartbeat_tick, tick_ns, log_trim_threshold, status_interval_ns, queue_length;
+        uint64_t election_tick, heartbeat_tick, tick_ns, log_trim_threshold;
     } metadata_server;
     struct {
         uint64_t connect_timeout_ns, handshake_timeout_ns, keep_alive_interval_ns, keep_alive_timeout_ns;
-        uint64_t message_size_limit, data_window;
-        struct cfg_retry connect_retry;
+        uint64_t message_size_limit;
         struct cfg_strings allowed_peers;
     } networking;
 
@@ -156,8 +143,6 @@ struct config {
         struct cfg_listen listen;
         struct cfg_transports transport;
         uint64_t concurrent_limit; /* CFG_UNLIMITED */
-        bool disable_web_ui, disable_controller;
-        uint64_t heartbeat_interval_ns;
         struct cfg_strings routing_headers;
         uint64_t query_memory;
     } admin;
@@ -179,20 +164,13 @@ struct config {
         uint64_t concurrent_limit; /* CFG_UNLIMITED */
         uint64_t eager_state_limit, memory_limit, per_invocation_limit, initial_memory;
         uint64_t connect_timeout_ns, keep_alive_interval_ns, keep_alive_timeout_ns;
-        uint64_t streams_per_connection, idle_connection_timeout_ns, stream_window, connection_window;
-        uint64_t max_frame_size;
+        uint64_t streams_per_connection, idle_connection_timeout_ns, stream_window;
         struct cfg_pairs headers; /* additional-request-headers */
         const char *identity_key; /* request-identity-private-key-pem-file, NULL */
         uint64_t identity_expiration_ns;
-        const char *http_proxy;
     } invoker;
     struct {
-        uint64_t record_size_limit, record_cache_bytes;
-        uint64_t append_retry_min_ns, append_retry_max_ns, seal_retry_ns, auto_recovery_ns;
-        bool local; /* default-provider: local */
-        uint64_t max_in_flight, sequencer_inactivity_ns, store_timeout_min_ns, store_timeout_max_ns, rpc_timeout_min_ns,
-            rpc_timeout_max_ns, read_ahead_records, read_ahead_bytes;
-        uint64_t commit_count, commit_bytes; /* log-server.write-batch-*, CFG_UNSET */
+        uint64_t record_cache_bytes, max_in_flight;
     } log;
 
     const struct cfg_node *root; /* the merged tree, for reports */
@@ -229,12 +207,10 @@ struct config *config_free(struct config *c); /* NULL */
 DEFINE_CLEANUP(config, config_free)
 
 void config_put_dump(struct buf *b,
-                     const struct config *c); /* --dump-config: YAML that loads to the same configuration */
+                     const struct config *c); /* --dump-config: YAML that loads to the same configuration, but for
+                                               * secrets, which are shown as *** */
 void config_put_help(struct buf *b);          /* --help */
 void config_put_docs(struct buf *b);          /* docs/configuration.md */
-/* config_each() - every option with its effective value as text, in table order; for the SQL table `config` and the
- * admin API. */
-void config_each(const struct config *c, void (*each)(void *arg, const char *name, const char *value), void *arg);
 /* config_log_level() - RS_LOG_* of target `restate` in a filter such as "warn,restate=debug". RS_EINVAL on an unknown
  * level. */
 int config_log_level(const char *filter, int *ret, struct err *err) RS_WARN_UNUSED;

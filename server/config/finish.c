@@ -338,18 +338,15 @@ static void finish_sizes(struct config *c) {
     uint64_t message = c->networking.message_size_limit, all = c->memory_limit_bytes;
     const struct {
         uint64_t *value, fallback, most;
-    } sizes[] = {{&c->ingress.request_size_limit, message, message}, {&c->invoker.message_size_limit, message, message},
-                 {&c->log.record_size_limit, message, message},      {&c->log.record_cache_bytes, all / 10, all},
-                 {&c->invoker.memory_limit, all / 8, all},           {&c->admin.query_memory, all / 20, all}};
+    } sizes[] = {{&c->ingress.request_size_limit, message, message},
+                 {&c->invoker.message_size_limit, message, message},
+                 {&c->log.record_cache_bytes, MIN(all / 10, 16 * MIB), all},
+                 {&c->invoker.memory_limit, all / 8, all}};
 
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
         *sizes[i].value = *sizes[i].value == CFG_UNSET ? sizes[i].fallback : MIN(*sizes[i].value, sizes[i].most);
     finish_invoker_sizes(c);
     c->invoker.message_size_warning = MIN(c->invoker.message_size_warning, c->invoker.message_size_limit);
-    c->log.rpc_timeout_min_ns = UINT64_C(250000000);
-    c->log.rpc_timeout_max_ns = UINT64_C(60000000000);
-    c->log.store_timeout_min_ns = UINT64_C(2000000000);
-    c->log.store_timeout_max_ns = UINT64_C(60000000000);
 }
 
 static int finish_roles(struct config *c, struct err *err) {
@@ -424,6 +421,7 @@ static int finish_logging(struct config *c, struct err *err) {
 
 int config_finish(struct config *c, const struct config_inputs *in, struct err *err) {
     const struct cfg_node *provider = given(c, "bifrost.default-provider");
+    bool local = provider && strcmp(provider->text, "local") == 0;
     int r = name_node(c, in, err);
 
     if (r == 0)
@@ -442,11 +440,10 @@ int config_finish(struct config *c, const struct config_inputs *in, struct err *
         c->loops = MIN(cores_of(in), (uint64_t)256);
     if (c->memory_limit_bytes == CFG_UNSET)
         c->memory_limit_bytes = MAX(ram_of(in) / 4, 64 * MIB);
-    c->log.local = provider && strcmp(provider->text, "local") == 0;
-    if (c->log.local && in->warn)
+    if (local && in->warn)
         in->warn(in->arg, "bifrost.default-provider: local is the replicated log with one copy");
     finish_replication(c);
-    if (c->log.local)
+    if (local)
         c->log_replication = (struct cfg_replication){.copies = 1};
     finish_sizes(c);
     finish_headers(c);

@@ -15,7 +15,6 @@ enum opt_kind {
     OPT_STRINGS,     /* struct cfg_strings; one text stands for a list of one */
     OPT_ADDRESSES,   /* struct cfg_strings, each an address */
     OPT_URL,         /* const char *, an address */
-    OPT_RETRY,       /* struct cfg_retry */
     OPT_REPLICATION, /* struct cfg_replication */
     OPT_PAIRS,       /* struct cfg_pairs */
     OPT_ROLES,       /* unsigned, enum cfg_role bits */
@@ -28,7 +27,8 @@ enum {
     OPT_NOT_ZERO = 4,
     OPT_CLI = 8,         /* --<last part of the path> */
     OPT_ANY_COPIES = 16, /* replication: `*` is allowed */
-    OPT_DERIVED = 32     /* the default is worked out after reading (config/finish.c); `def` is only its description */
+    OPT_DERIVED = 32,    /* the default is worked out after reading (config/finish.c); `def` is only its description */
+    OPT_SECRET = 64      /* shown as ***; of OPT_PAIRS the values */
 };
 #define OPT_NOWHERE SIZE_MAX
 
@@ -56,7 +56,8 @@ int option_read(const struct option *o, const struct cfg_node *n, struct config 
                 struct err *err) RS_WARN_UNUSED;
 /* option_default() - the same with the default. */
 int option_default(const struct option *o, struct config *into, struct cfg_tree *tree, struct err *err) RS_WARN_UNUSED;
-/* option_put() - the effective value as YAML flow text; nothing for OPT_TREE, OPT_NOWHERE and what is not set. */
+/* option_put() - the effective value as YAML flow text; nothing for OPT_TREE, OPT_NOWHERE and what is not set. Secrets
+ * (OPT_SECRET, and in a URL the password and the query) are ***. */
 void option_put(struct buf *b, const struct option *o, const struct config *c);
 /* value_node() - a text of the environment, the command line or the table as a node: flow text when it looks like it.
  */

@@ -261,47 +261,6 @@ static int read_replication(const struct option *o, const struct cfg_node *n, st
     return 0;
 }
 
-static int read_retry(const struct cfg_node *n, struct cfg_retry *ret, struct err *err) {
-    static const struct option kind = {.kind = OPT_STRING, .choices = "none|fixed-delay|exponential"};
-    static const struct option attempts = {.kind = OPT_INT, .flags = OPT_UNLIMITED, .min = 1};
-    static const struct option interval = {.kind = OPT_DURATION, .flags = OPT_NOT_ZERO};
-    struct cfg_retry p = {.factor = 1, .max_attempts = CFG_UNLIMITED, .max_interval_ns = CFG_UNLIMITED};
-    const struct cfg_node *type = cfg_get(n, "type");
-    bool have_interval = false;
-    unsigned index = 0;
-    int r = 0;
-
-    if (n->type != CFG_MAP || !type || type->type != CFG_SCALAR)
-        return cfg_error(err, n,
-                         "a policy such as {type: exponential, initial-interval: 100ms, factor: 2} is expected");
-    if (!one_of(type->text, type->n, kind.choices, &index))
-        return not_a_choice(type, kind.choices, err);
-    p.type = index == 0 ? CFG_RETRY_NONE : index == 1 ? CFG_RETRY_FIXED : CFG_RETRY_EXPONENTIAL;
-    for (const struct cfg_node *c = n->first; c && r == 0; c = c->next) {
-        if (c == type || c->type == CFG_NULL) {
-            continue;
-        } else if (!strcmp(c->key, "max-attempts") && index > 0) {
-            r = read_number(&attempts, c, &p.max_attempts, err);
-        } else if (!strcmp(c->key, index == 1 ? "interval" : "initial-interval") && index > 0) {
-            r = read_number(&interval, c, &p.initial_ns, err);
-            have_interval = true;
-        } else if (!strcmp(c->key, "max-interval") && index == 2) {
-            r = read_number(&interval, c, &p.max_interval_ns, err);
-        } else if ((!strcmp(c->key, "factor") || !strcmp(c->key, "exponentiation-factor")) && index == 2) {
-            r = cfg_f64(c, &p.factor, err);
-            if (r == 0 && p.factor < 1)
-                r = cfg_error(err, c, "must be at least 1");
-        } else {
-            r = cfg_error(err, c, "a policy of type %s has no such key", type->text);
-        }
-    }
-    if (r == 0 && index > 0 && !have_interval)
-        r = cfg_error(err, n, "%s is missing", index == 1 ? "interval" : "initial-interval");
-    if (r == 0)
-        *ret = p;
-    return r;
-}
-
 static int read_pairs(const struct cfg_node *n, struct cfg_pairs *ret, struct arena *a, struct err *err) {
     const char **names, **values;
     size_t i = 0;
@@ -341,7 +300,6 @@ int option_read(const struct option *o, const struct cfg_node *n, struct config 
         const char *text;
         unsigned index;
         struct cfg_strings strings;
-        struct cfg_retry retry;
         struct cfg_replication copies;
         struct cfg_pairs pairs;
     } v;
@@ -387,10 +345,6 @@ int option_read(const struct option *o, const struct cfg_node *n, struct config 
     case OPT_URL:
         r = read_url(n, &v.text, a, err);
         size = sizeof v.text;
-        break;
-    case OPT_RETRY:
-        r = read_retry(n, &v.retry, err);
-        size = sizeof v.retry;
         break;
     case OPT_REPLICATION:
         r = read_replication(o, n, &v.copies, err);
@@ -449,6 +403,25 @@ static void put_exact_size(struct buf *b, uint64_t bytes) {
         buf_putf(b, "%llu", (unsigned long long)bytes);
 }
 
+static void put_shown(struct buf *b, const char *s) {
+    _cleanup_buf_ struct buf shown = {0};
+
+    text_put_shown(&shown, s);
+    put_text_value(b, buf_cstr(&shown));
+}
+
+/* @open: a value that is no secret. */
+static void put_pairs(struct buf *b, const struct cfg_pairs *p, bool secret, const char *open) {
+    buf_put_u8(b, '{');
+    for (size_t i = 0; i < p->n; i++) {
+        buf_put_str(b, i ? ", " : "");
+        put_text_value(b, p->names[i]);
+        buf_put_str(b, ": ");
+        put_text_value(b, secret && strcmp(p->values[i], open) != 0 ? TEXT_MASK : p->values[i]);
+    }
+    buf_put_u8(b, '}');
+}
+
 static void put_strings(struct buf *b, const struct cfg_strings *s) {
     buf_put_u8(b, '[');
     for (size_t i = 0; i < s->n; i++) {
@@ -458,26 +431,6 @@ static void put_strings(struct buf *b, const struct cfg_strings *s) {
         cfg_put_scalar(b, &n);
     }
     buf_put_u8(b, ']');
-}
-
-static void put_retry(struct buf *b, const struct cfg_retry *p) {
-    static const char *const types[] = {"none", "fixed-delay", "exponential"};
-
-    buf_putf(b, "{type: %s", types[p->type]);
-    if (p->type != CFG_RETRY_NONE) {
-        buf_putf(b, ", %s: ", p->type == CFG_RETRY_FIXED ? "interval" : "initial-interval");
-        put_duration(b, p->initial_ns);
-    }
-    if (p->type == CFG_RETRY_EXPONENTIAL) {
-        buf_putf(b, ", factor: %.15g", p->factor);
-        if (p->max_interval_ns != CFG_UNLIMITED) {
-            buf_put_str(b, ", max-interval: ");
-            put_duration(b, p->max_interval_ns);
-        }
-    }
-    if (p->type != CFG_RETRY_NONE && p->max_attempts != CFG_UNLIMITED)
-        buf_putf(b, ", max-attempts: %llu", (unsigned long long)p->max_attempts);
-    buf_put_u8(b, '}');
 }
 
 static void put_roles(struct buf *b, unsigned roles) {
@@ -509,7 +462,7 @@ static void put_number(struct buf *b, const struct option *o, uint64_t v) {
 void option_put(struct buf *b, const struct option *o, const struct config *c) {
     const void *p = (const char *)c + (o->offset == OPT_NOWHERE ? 0 : o->offset);
     const struct cfg_replication *copies = p;
-    const struct cfg_pairs *pairs = p;
+    bool secret = (o->flags & OPT_SECRET) != 0;
     const char *choice;
     unsigned index;
 
@@ -527,11 +480,14 @@ void option_put(struct buf *b, const struct option *o, const struct config *c) {
     case OPT_FLOAT:
         buf_putf(b, "%.15g", *(const double *)p);
         break;
-    case OPT_STRING:
-    case OPT_PLUGIN:
-    case OPT_URL:
+    case OPT_URL: /* an address: without user and password */
         if (*(const char *const *)p)
             put_text_value(b, *(const char *const *)p);
+        break;
+    case OPT_STRING:
+    case OPT_PLUGIN:
+        if (*(const char *const *)p)
+            put_shown(b, secret ? TEXT_MASK : *(const char *const *)p);
         break;
     case OPT_ENUM:
         choice = o->choices;
@@ -543,9 +499,6 @@ void option_put(struct buf *b, const struct option *o, const struct config *c) {
     case OPT_ADDRESSES:
         put_strings(b, p);
         break;
-    case OPT_RETRY:
-        put_retry(b, p);
-        break;
     case OPT_REPLICATION:
         if (copies->all)
             buf_put_str(b, "\"*\"");
@@ -553,14 +506,7 @@ void option_put(struct buf *b, const struct option *o, const struct config *c) {
             buf_putf(b, "%u", copies->copies);
         break;
     case OPT_PAIRS:
-        buf_put_u8(b, '{');
-        for (size_t i = 0; i < pairs->n; i++) {
-            buf_put_str(b, i ? ", " : "");
-            put_text_value(b, pairs->names[i]);
-            buf_put_str(b, ": ");
-            put_text_value(b, pairs->values[i]);
-        }
-        buf_put_u8(b, '}');
+        put_pairs(b, p, secret, c->cluster_name); /* the default of request headers */
         break;
     case OPT_ROLES:
         put_roles(b, *(const unsigned *)p);

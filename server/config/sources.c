@@ -269,6 +269,17 @@ static int check_children(struct check *k, struct cfg_node *map, struct err *err
     return 0;
 }
 
+/* Variables that are set for all programs of a machine: no reason for a warning. */
+static bool is_of_the_machine(const char *source) {
+    static const char *const names[] = {"HTTP_PROXY", "NO_PROXY", "AWS_EXTERNAL_ID", "DO_NOT_TRACK"};
+    static const char variable[] = "environment variable ";
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (strncmp(source, variable, sizeof variable - 1) == 0 && strcmp(source + sizeof variable - 1, names[i]) == 0)
+            return true;
+    return false;
+}
+
 static int check_node(struct check *k, struct cfg_node *n, struct err *err) {
     const struct option *o;
     int r;
@@ -296,9 +307,7 @@ static int check_node(struct check *k, struct cfg_node *n, struct err *err) {
     if (o->kind == OPT_TREE && !(o->flags & OPT_NO_EFFECT) && n->type != CFG_MAP)
         return cfg_error(err, n, "a map of options is expected");
     r = n->type == CFG_NULL ? 0 : option_read(o, n, k->values, cfg_arena(k->texts), err);
-    if (r == 0 && (o->flags & OPT_NO_EFFECT) && strcmp(n->source, "environment variable HTTP_PROXY") != 0 &&
-        strcmp(n->source, "environment variable NO_PROXY") != 0 &&
-        strcmp(n->source, "environment variable AWS_EXTERNAL_ID") != 0) {
+    if (r == 0 && (o->flags & OPT_NO_EFFECT) && !is_of_the_machine(n->source)) {
         char place[160];
 
         place_of(n, place, sizeof place);

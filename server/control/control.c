@@ -12,7 +12,6 @@
 
 #define TICK_NS 100000000u
 #define REPLACE_NS 30000000000u
-#define SKEW_MS 1000u
 #define ASK_AGAIN_NS 1000000000u /* a leader that was asked for and did not come */
 enum { GOSSIP = 1, PROCESSORS_EVERY = 3, PROCESSORS_MAX = 65535, SETTLE_TICKS = 3, SETTLED_AFTER = 50 };
 
@@ -129,7 +128,7 @@ static void take_gossip(struct control *c, struct node_id from, const struct ctl
     uint64_t now_ms = loop_wall_ns(c->p.loop) / 1000000;
     struct heard *h = heard_of(c, from.id);
 
-    if (!h || m->sent_at > now_ms + SKEW_MS || m->started > m->sent_at || from.generation < h->id.generation)
+    if (!h || !fd_believes(&c->fd, m->started, m->sent_at, now_ms) || from.generation < h->id.generation)
         return;
     fd_heard(&c->fd, from, m->started, 0, m->leaving, true, now_ms);
     for (size_t i = 0; i < m->n_nodes; i++) {
@@ -591,7 +590,7 @@ struct control *control_open(const struct control_params *p) {
     if (!c->p.gossip_peers)
         c->p.gossip_peers = 2;
     if (!fd.failure_threshold)
-        fd = (struct fd_params){10, 50, 30};
+        fd = (struct fd_params){.failure_threshold = 10, .suspect_ticks = 50, .lonely_ticks = 30};
     c->started_ms = loop_wall_ns(p->loop) / 1000000;
     fd_init(&c->fd, &fd, p->self, c->started_ms);
     c->cleanup = (struct meta_cleanup){.fn = meta_closed, .arg = c};

@@ -24,7 +24,7 @@ struct control_params {
     void *arg;
     struct node_id self;
     uint64_t tick_ns, replace_delay_ns; /* 0: 100 ms, 30 s */
-    struct fd_params fd;                /* zeros: 10, 50, 30 */
+    struct fd_params fd;                /* failure_threshold 0: 10, 50, 30 */
     unsigned gossip_peers;              /* 0: 2 */
 };
 struct control *control_open(const struct control_params *p);

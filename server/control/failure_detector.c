@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define GOOD_TICKS 3u /* first contact and new generations: fresh news so often in a row */
+#define GOOD_TICKS 3u /* defaults */
+#define SKEW_MS 1000u
 #define FRESH_AGE 2u
 
 const char *fd_state_str(enum fd_state s) {
@@ -15,6 +16,8 @@ const char *fd_state_str(enum fd_state s) {
 void fd_init(struct failure_detector *fd, const struct fd_params *p, struct node_id self, uint64_t instance) {
     memset(fd, 0, sizeof *fd);
     fd->p = *p;
+    fd->p.good_ticks = p->good_ticks ? p->good_ticks : GOOD_TICKS;
+    fd->p.skew_ms = p->skew_ms ? p->skew_ms : SKEW_MS;
     fd->self = self;
     fd->instance = instance;
 }
@@ -61,7 +64,7 @@ static void step(struct failure_detector *fd, struct fd_node *n) {
     } else if (n->leaving) {
         n->state = FD_LEAVING;
     } else if (n->state != FD_ALIVE) {
-        bool back = n->good >= (n->died ? MAX(fd->p.suspect_ticks, GOOD_TICKS) : GOOD_TICKS);
+        bool back = n->good >= (n->died ? MAX(fd->p.suspect_ticks, fd->p.good_ticks) : fd->p.good_ticks);
 
         n->state = back ? FD_ALIVE : n->died && n->good ? FD_SUSPECT : n->state;
     }
@@ -73,6 +76,10 @@ void fd_tick(struct failure_detector *fd) {
         fd->nodes[i].age += fd->nodes[i].age < UINT32_MAX;
         step(fd, &fd->nodes[i]);
     }
+}
+
+bool fd_believes(const struct failure_detector *fd, uint64_t started_ms, uint64_t sent_ms, uint64_t now_ms) {
+    return sent_ms <= now_ms + fd->p.skew_ms && started_ms <= sent_ms;
 }
 
 void fd_heard(struct failure_detector *fd, struct node_id id, uint64_t instance, uint32_t age, bool leaving,

@@ -14,6 +14,8 @@ struct fd_params {
     uint32_t failure_threshold; /* ticks without news: dead */
     uint32_t suspect_ticks;     /* one that died and comes back in the same generation waits so long */
     uint32_t lonely_ticks;      /* nothing heard for so long: I am cut off, my view counts for nothing */
+    uint32_t good_ticks;        /* first contact and new generations: fresh news so often in a row; 0: 3 */
+    uint64_t skew_ms;           /* clocks may differ by so much; 0: 1 s */
 };
 struct fd_node {
     struct node_id id;
@@ -36,6 +38,9 @@ void fd_init(struct failure_detector *fd, const struct fd_params *p, struct node
 /* fd_members() - the nodes of the cluster with their current generations; others are forgotten. */
 void fd_members(struct failure_detector *fd, const struct node_id *ids, unsigned n);
 void fd_tick(struct failure_detector *fd);
+/* fd_believes() - false: what a process that began at @started_ms says it sent at @sent_ms is from the future, or from
+ * before its beginning. Unix time. */
+bool fd_believes(const struct failure_detector *fd, uint64_t started_ms, uint64_t sent_ms, uint64_t now_ms);
 /* fd_heard() - of @id by @from_itself or by somebody who heard of it @age ticks ago. */
 void fd_heard(struct failure_detector *fd, struct node_id id, uint64_t instance, uint32_t age, bool leaving,
               bool from_itself, uint64_t now_ms);

@@ -33,6 +33,35 @@ static void first_contact_counts_after_three_ticks(void **state) {
     assert_false(fd_is_alive(&fd, 3));
 }
 
+static void how_long_news_must_come_is_a_parameter(void **state) {
+    struct fd_params p = params;
+    struct failure_detector fd;
+
+    (void)state;
+    p.good_ticks = 5;
+    fd_init(&fd, &p, self, 1000);
+    fd_members(&fd, &two, 1);
+    ticks(&fd, 4, true);
+    assert_false(fd_is_alive(&fd, 2));
+    ticks(&fd, 1, true);
+    assert_true(fd_is_alive(&fd, 2));
+}
+
+static void news_from_the_future_are_not_believed(void **state) {
+    struct fd_params p = params;
+    struct failure_detector fd;
+
+    (void)state;
+    open_fd(&fd);
+    assert_true(fd_believes(&fd, 500, 3000, 2000));
+    assert_false(fd_believes(&fd, 500, 3001, 2000));
+    assert_false(fd_believes(&fd, 1500, 1499, 2000));
+    p.skew_ms = 10;
+    fd_init(&fd, &p, self, 1000);
+    assert_true(fd_believes(&fd, 500, 2010, 2000));
+    assert_false(fd_believes(&fd, 500, 2011, 2000));
+}
+
 static void silence_is_death_and_flapping_waits(void **state) {
     struct failure_detector fd;
 
@@ -108,6 +137,8 @@ static void who_hears_nothing_is_lonely(void **state) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(first_contact_counts_after_three_ticks),
+    cmocka_unit_test(how_long_news_must_come_is_a_parameter),
+    cmocka_unit_test(news_from_the_future_are_not_believed),
     cmocka_unit_test(silence_is_death_and_flapping_waits),
     cmocka_unit_test(a_new_generation_is_not_held_to_its_past),
     cmocka_unit_test(others_words_keep_a_node_alive_and_goodbyes_count_at_once),

@@ -278,6 +278,14 @@ static void hold(struct attempt *a, struct slice data) {
         list_push_back(&a->inv->held, &a->link); /* for the owner */
 }
 
+static void say_large(const struct attempt *a, size_t n) {
+    char id[INVOCATION_ID_CHARS + 1];
+
+    invocation_id_format(&a->in->id, id);
+    LOG_WARN("a large message came (worker.invoker.message-size-warning)", F_STR("invocation_id", id),
+             F_U64("bytes", n));
+}
+
 /* Returns whether the attempt is still there. */
 static bool receive(struct attempt *a, struct slice data) {
     struct invoker_owner *owner = a->in->owner;
@@ -293,6 +301,8 @@ static bool receive(struct attempt *a, struct slice data) {
            (r = sp_decoder_next(&a->decoder, &data, &frame_in, &err)) > 0) {
         used += a->frame_held;
         a->frame_held = 0;
+        if (a->inv->params.message_warning_bytes && frame_in.payload.len > a->inv->params.message_warning_bytes)
+            say_large(a, frame_in.payload.len);
         r = attempt_message(a, frame_in.type, frame_in.flags, frame_in.payload, &f);
         if (r < 0)
             break;

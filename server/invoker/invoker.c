@@ -6,7 +6,7 @@
 #include "invoker/invoker_internal.h"
 #include "base/logging.h"
 
-enum { STREAMS_PER_CONNECTION = 128 };
+enum { STREAMS_PER_CONNECTION = 128 }; /* default */
 
 static struct invocation *find(const struct invoker *inv, const struct invocation_id *id) {
     uint64_t h = invocation_id_hash(id);
@@ -101,10 +101,14 @@ static void divide_memory(struct invoker *inv) {
 
 struct invoker *invoker_new(const struct invoker_params *p) {
     struct invoker *inv = xnew(struct invoker);
+    unsigned streams = p->streams_per_connection ? p->streams_per_connection : STREAMS_PER_CONNECTION;
     struct http_client_params hp = {.connect_timeout_ns = p->connect_timeout_ns,
-                                    .h2_max_streams = STREAMS_PER_CONNECTION,
+                                    .idle_timeout_ns = p->idle_timeout_ns,
+                                    .ping_interval_ns = p->ping_interval_ns,
+                                    .ping_timeout_ns = p->ping_timeout_ns,
+                                    .h2_max_streams = streams,
                                     .window_bytes = p->initial_bytes / 2,
-                                    .connection_window_bytes = p->initial_bytes * STREAMS_PER_CONNECTION,
+                                    .connection_window_bytes = MIN(p->initial_bytes * streams, (size_t)INT32_MAX),
                                     .queue_high_bytes = p->initial_bytes / 2,
                                     .queue_low_bytes = p->initial_bytes / 2};
 

@@ -74,6 +74,10 @@ struct invoker_params {
     size_t n_headers;
     unsigned concurrency; /* attempts at once, if a quarter of memory_bytes allows as many; others queue */
     size_t message_limit_bytes, eager_state_limit_bytes;
+    size_t message_warning_bytes; /* a larger one is logged; 0: none is */
+    /* Connections to deployments, as in struct http_client_params; 0: its defaults. */
+    unsigned streams_per_connection;
+    uint64_t idle_timeout_ns, ping_interval_ns, ping_timeout_ns;
     size_t memory_bytes;            /* of all attempts */
     size_t invocation_memory_bytes; /* at most half of it; of one attempt, beyond initial_bytes */
     size_t initial_bytes;           /* at most a quarter; of every running attempt */

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The invoker's memory: a deployment in the same process, journals and state made up on reading. */
 #include "unit.h"
+#include "base/logging.h"
 #include "http/fake_transport.h"
 #include "http/server.h"
 #include "invoker/invoker_internal.h"
+
+#include <fcntl.h>
+#include <unistd.h>
 
 enum { MANY = 40, MEMORY = 1 << 20, PER_INVOCATION = 256 << 10, INITIAL = 32 << 10 };
 
@@ -242,23 +246,25 @@ static void use_service(struct fixture *f) {
     json_decref(manifest);
 }
 
-static void set_up(struct fixture *f) {
-    struct invoker_params p = {.concurrency = 1000,
-                               .message_limit_bytes = 8 << 20,
-                               .eager_state_limit_bytes = 8 << 20,
-                               .memory_bytes = MEMORY,
-                               .invocation_memory_bytes = PER_INVOCATION,
-                               .initial_bytes = INITIAL};
-
+static void set_up_with(struct fixture *f, struct invoker_params p, const char *uri) {
+    p.concurrency = 1000;
+    p.message_limit_bytes = p.eager_state_limit_bytes = 8 << 20;
+    p.memory_bytes = MEMORY;
+    p.invocation_memory_bytes = PER_INVOCATION;
+    p.initial_bytes = INITIAL;
     *f = (struct fixture){.net = fake_net_new(), .entries = 1, .entry_bytes = 10, .answer_bytes = 10};
     f->server = http_server_new(f->net->loop, NULL, on_request, f);
-    assert_int_equal(http_server_listen(f->server, fake_transport(f->net), "tcp://service:9080", NULL, NULL), 0);
+    assert_int_equal(http_server_listen(f->server, fake_transport(f->net), uri, NULL, NULL), 0);
     f->owner = (struct invoker_owner){
         .read = owner_read, .entries = owner_entries, .effects = owner_effects, .writable = owner_writable};
     p.loop = f->net->loop;
     p.http = fake_transport(f->net);
     f->inv = invoker_new(&p);
     use_service(f);
+}
+
+static void set_up(struct fixture *f) {
+    set_up_with(f, (struct invoker_params){0}, "tcp://service:9080");
 }
 
 static void begin(struct fixture *f, unsigned n) {
@@ -495,6 +501,69 @@ static void a_journal_that_cannot_be_read_is_a_failed_attempt(void **state) {
     tear_down(&f);
 }
 
+static void connections_are_shared_and_kept_as_far_as_configured(void **state) {
+    static const struct {
+        struct invoker_params p;
+        uint64_t made, left; /* connections for four invocations; after ten seconds */
+    } rows[] = {{{0}, 1, 1}, {{.streams_per_connection = 1}, 4, 4}, {{.idle_timeout_ns = 5000000000}, 1, 0}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct http_client_stats st;
+        struct fixture f;
+
+        set_up_with(&f, rows[i].p, "tcp://service:9080");
+        invoke(&f, 4);
+        assert_int_equal(f.ended, 4);
+        http_client_stats(f.inv->client, &st);
+        assert_int_equal(st.connections_total, rows[i].made);
+        pass(&f, 10);
+        http_client_stats(f.inv->client, &st);
+        assert_int_equal(st.connections, rows[i].left);
+        tear_down(&f);
+    }
+}
+
+static void a_deployment_that_answers_no_ping_has_failed(void **state) {
+    for (unsigned often = 0; often < 2; often++) {
+        struct invoker_params p = {.ping_interval_ns = often ? 1000000000 : 0,
+                                   .ping_timeout_ns = often ? 1000000000 : 0};
+        struct fake_peer dumb = {0};
+        struct fixture f;
+
+        set_up_with(&f, p, "tcp://other:9080");
+        fake_peer_serve(f.net, "tcp://service:9080", &dumb);
+        invoke(&f, 1);
+        f.net->refuse_connect = true;
+        pass(&f, 4);
+        assert_int_equal(dumb.eof, often); /* seldom: after 40 seconds and more */
+        fake_peer_close(&dumb, true);
+        fake_run(f.net);
+        buf_done(&dumb.got);
+        tear_down(&f);
+    }
+}
+
+static void large_messages_are_logged(void **state) {
+    for (unsigned large = 0; large < 2; large++) {
+        char said[600] = "";
+        struct fixture f;
+        int fds[2];
+
+        assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+        set_up_with(&f, (struct invoker_params){.message_warning_bytes = 1000}, "tcp://service:9080");
+        f.answer_bytes = large ? 5000 : 500;
+        logging_init(fds[1], RS_LOG_WARN, LOGGING_JSON);
+        invoke(&f, 1);
+        logging_init(STDERR_FILENO, RS_LOG_INFO, LOGGING_PRETTY);
+        assert_int_equal(f.ended, 1);
+        assert_int_equal(read(fds[0], said, sizeof said - 1) > 0, large);
+        assert_int_equal(strstr(said, "message-size-warning") != NULL, large);
+        (void)close(fds[0]);
+        (void)close(fds[1]);
+        tear_down(&f);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(journals_larger_than_the_memory_are_sent_in_order),
     cmocka_unit_test(large_answers_wait_for_memory_and_all_come),
@@ -507,5 +576,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_kill_gives_everything_back),
     cmocka_unit_test(a_leader_that_steps_down_gives_everything_back),
     cmocka_unit_test(a_journal_that_cannot_be_read_is_a_failed_attempt),
+    cmocka_unit_test(connections_are_shared_and_kept_as_far_as_configured),
+    cmocka_unit_test(a_deployment_that_answers_no_ping_has_failed),
+    cmocka_unit_test(large_messages_are_logged),
 };
 const struct unit_group invoker_test_group = UNIT_GROUP(tests);

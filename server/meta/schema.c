@@ -6,6 +6,7 @@
 #include "proto/command.h"
 
 #include <string.h>
+#include <strings.h>
 
 static const char *str_of(const json_t *o, const char *key) {
     return json_string_value(json_object_get(o, key));
@@ -73,6 +74,30 @@ static void options_of(const json_t *o, struct schema_handler *h) {
     retry_of(o, &h->retry);
 }
 
+static void bound_retry(const struct schema_defaults *d, struct retry_policy *p) {
+    if (d->max_attempts && (!p->max_attempts || p->max_attempts > d->max_attempts))
+        p->max_attempts = d->max_attempts;
+}
+
+static void bound_defaults(struct schema_defaults *d) {
+    if (!d->bounded) {
+        d->max_journal_retention_ms = d->max_idempotency_retention_ms = d->max_workflow_retention_ms = UINT64_MAX;
+        d->max_attempts = 0;
+        d->bounded = true;
+    }
+    d->journal_retention_ms = MIN(d->journal_retention_ms, d->max_journal_retention_ms);
+    d->idempotency_retention_ms = MIN(d->idempotency_retention_ms, d->max_idempotency_retention_ms);
+    d->workflow_retention_ms = MIN(d->workflow_retention_ms, d->max_workflow_retention_ms);
+    bound_retry(d, &d->retry);
+}
+
+static void bound_handler(const struct schema_defaults *d, struct schema_handler *h) {
+    h->journal_retention_ms = MIN(h->journal_retention_ms, d->max_journal_retention_ms);
+    h->idempotency_retention_ms = MIN(h->idempotency_retention_ms, d->max_idempotency_retention_ms);
+    h->workflow_retention_ms = MIN(h->workflow_retention_ms, d->max_workflow_retention_ms);
+    bound_retry(d, &h->retry);
+}
+
 static int parse_handler(struct service *s, const json_t *o, const struct schema_defaults *d, struct schema_handler *h,
                          struct err *err) {
     *h = (struct schema_handler){.service = s,
@@ -90,6 +115,7 @@ static int parse_handler(struct service *s, const json_t *o, const struct schema
     h->target_type = target_type_of(s->type, str_of(o, "ty"));
     options_of(s->json, h);
     options_of(o, h);
+    bound_handler(d, h);
     input_of(o, h);
     return 0;
 }
@@ -109,6 +135,7 @@ static int parse_service(struct deployment *dep, const json_t *o, const struct s
     s->revision = (uint32_t)json_integer_value(json_object_get(o, "revision"));
     s->retry = d->retry;
     retry_of(o, &s->retry);
+    bound_retry(d, &s->retry);
     s->defaults = d;
     s->is_public = !json_is_true(json_object_get(o, "ingressPrivate"));
     s->n_handlers = json_array_size(handlers);
@@ -224,6 +251,7 @@ int schema_parse(struct slice value, uint64_t version, const struct schema_defau
     s->refs = 1;
     s->version = version;
     s->defaults = *d;
+    bound_defaults(&s->defaults);
     if (!value.data) {
         s->root = json_object();
         index_latest(s);
@@ -315,6 +343,34 @@ const struct deployment *schema_deployment(const struct schema *s, struct slice 
     for (size_t i = 0; i < s->n_deployments; i++)
         if (slice_eq_str(id, s->deployments[i].id))
             return &s->deployments[i];
+    return NULL;
+}
+
+static const json_t *header_of(const json_t *headers, const char *name) {
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)(uintptr_t)headers, key, v) {
+        if (strcasecmp(key, name) == 0)
+            return v;
+    }
+    return NULL;
+}
+
+const struct deployment *schema_deployment_at(const struct schema *s, const char *uri, const json_t *headers,
+                                              const char *const *routing, size_t n_routing) {
+    for (size_t i = 0; i < s->n_deployments; i++) {
+        const struct deployment *d = &s->deployments[i];
+        bool same = strcmp(d->uri, uri) == 0;
+
+        for (size_t k = 0; same && k < n_routing; k++) {
+            const json_t *a = header_of(d->headers, routing[k]), *b = header_of(headers, routing[k]);
+
+            same = a && b ? json_equal(a, b) : a == b;
+        }
+        if (same)
+            return d;
+    }
     return NULL;
 }
 

@@ -17,11 +17,16 @@ struct retry_policy {
     bool kill;             /* what happens then: kill, else pause */
 };
 
-/* Server defaults, from the configuration; handler and service settings win over them. Milliseconds. */
+/* Server defaults, from the configuration; handler and service settings win over them, within the bounds. Milliseconds.
+ */
 struct schema_defaults {
     uint64_t journal_retention_ms, idempotency_retention_ms, workflow_retention_ms;
     uint64_t inactivity_timeout_ms, abort_timeout_ms;
     struct retry_policy retry;
+    /* Of what anybody asks for, the defaults above included. */
+    bool bounded; /* false: no bounds; a schema's own copy always has some */
+    uint64_t max_journal_retention_ms, max_idempotency_retention_ms, max_workflow_retention_ms;
+    uint32_t max_attempts; /* 0: none */
 };
 
 enum service_type { SERVICE_PLAIN = 1, SERVICE_OBJECT = 2, SERVICE_WORKFLOW = 3 };
@@ -39,7 +44,7 @@ struct schema_handler {
     /* output rules */
     const char *output_content_type; /* NULL: none */
     bool output_set_if_empty;
-    /* options, resolved: handler, service, server */
+    /* options, resolved: handler, service, server; then bounded */
     uint64_t journal_retention_ms, idempotency_retention_ms, workflow_retention_ms;
     uint64_t inactivity_timeout_ms, abort_timeout_ms;
     bool lazy_state;
@@ -99,6 +104,10 @@ struct schema *schema_unref(struct schema *s);
 const struct service *schema_service(const struct schema *s, struct slice name);          /* latest revision; NULL */
 const struct schema_handler *service_handler(const struct service *s, struct slice name); /* NULL */
 const struct deployment *schema_deployment(const struct schema *s, struct slice id);      /* NULL */
+/* schema_deployment_at() - the deployment at @uri whose @routing headers (their names, in any case) have the values
+ * they have in @headers, a map or NULL; NULL: none. */
+const struct deployment *schema_deployment_at(const struct schema *s, const char *uri, const json_t *headers,
+                                              const char *const *routing, size_t n_routing);
 
 /* What the creator of an invocation decides from the schema (execution.md §8.1). */
 struct schema_retention {

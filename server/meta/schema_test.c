@@ -97,6 +97,70 @@ static void registration_gives_revisions_and_resolves_options(void **state) {
     schema_unref(s);
 }
 
+static void routing_headers_tell_deployments_with_one_address_apart(void **state) {
+    static const char *const routing[] = {"X-Branch", "x-zone"};
+    json_t *headers = json_pack("{s:s}", "x-branch", "a"), *other = json_pack("{s:s}", "x-branch", "b"),
+           *more = json_pack("{s:s, s:s}", "x-branch", "a", "x-zone", "z"), *m = json_loads(manifest_text, 0, NULL);
+    struct schema_registration r = {.id = "dp_1a",
+                                    .uri = "http://h:9080/base/",
+                                    .created_at = "2026-11-22T20:16:19.784000000Z",
+                                    .http = DEPLOYMENT_HTTP2,
+                                    .sdk_version = "restate-sdk-typescript/1.17.2",
+                                    .headers = headers,
+                                    .manifest = m};
+    struct schema *s = empty();
+    struct schema_refusal why = {0};
+    json_t *root;
+
+    assert_int_equal(schema_plan_register(s, &r, &root, &why, NULL), 0);
+    s = reparse(s, root);
+    assert_non_null(schema_deployment_at(s, r.uri, other, NULL, 0));
+    assert_null(schema_deployment_at(s, "http://h:9081/", headers, NULL, 0));
+    assert_string_equal(schema_deployment_at(s, r.uri, headers, routing, 2)->id, "dp_1a");
+    assert_null(schema_deployment_at(s, r.uri, other, routing, 2));
+    assert_null(schema_deployment_at(s, r.uri, NULL, routing, 2));
+    assert_null(schema_deployment_at(s, r.uri, more, routing, 2));
+    assert_non_null(schema_deployment_at(s, r.uri, more, routing, 1));
+    schema_unref(s);
+    json_decref(headers);
+    json_decref(other);
+    json_decref(more);
+    json_decref(m);
+}
+
+static void what_services_ask_for_is_bounded(void **state) {
+    struct schema_defaults d = defaults;
+    struct schema *s = empty();
+    struct schema_refusal why = {0};
+    const struct schema_handler *add, *get, *run;
+    json_t *root;
+    char *text;
+
+    assert_int_equal(plan(s, "dp_1a", manifest_text, false, &root, &why), 0);
+    text = json_dumps(root, JSON_COMPACT);
+    schema_unref(s);
+    d.bounded = true;
+    d.max_journal_retention_ms = 6000; /* add asks for 5 s, get for 7 s */
+    d.max_idempotency_retention_ms = UINT64_MAX;
+    d.max_workflow_retention_ms = 0;
+    d.max_attempts = 1;
+    assert_int_equal(schema_parse(slice_str(text), 1, &d, &s, NULL), 0);
+    add = service_handler(schema_service(s, SLICE_LIT("Counter")), SLICE_LIT("add"));
+    get = service_handler(schema_service(s, SLICE_LIT("Counter")), SLICE_LIT("get"));
+    run = service_handler(schema_service(s, SLICE_LIT("Wf")), SLICE_LIT("run"));
+    assert_int_equal(add->journal_retention_ms, 5000);
+    assert_int_equal(get->journal_retention_ms, 6000);
+    assert_int_equal(get->idempotency_retention_ms, 86400000);
+    assert_int_equal(schema_retention(run, false).completion_ms, 0);
+    assert_int_equal(s->defaults.journal_retention_ms, 6000);
+    assert_int_equal(s->defaults.retry.max_attempts, 1); /* of an unknown handler */
+    assert_int_equal(add->retry.max_attempts, 1);
+    assert_int_equal(schema_service(s, SLICE_LIT("Wf"))->retry.max_attempts, 1);
+    schema_unref(s);
+    json_decref(root);
+    free(text);
+}
+
 static void bad_manifests_are_refused_with_their_code(void **state) {
 #define SVC(name, ty, handlers)                                                                                        \
     "{\"protocolMode\":\"BIDI_STREAM\",\"minProtocolVersion\":5,\"maxProtocolVersion\":7,\"services\":[{\"name\":"     \
@@ -153,6 +217,8 @@ static void patch_changes_the_latest_revision_only(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test(registration_gives_revisions_and_resolves_options),
+                                          cmocka_unit_test(routing_headers_tell_deployments_with_one_address_apart),
+                                          cmocka_unit_test(what_services_ask_for_is_bounded),
                                           cmocka_unit_test(bad_manifests_are_refused_with_their_code),
                                           cmocka_unit_test(patch_changes_the_latest_revision_only)};
 const struct unit_group schema_test_group = UNIT_GROUP(tests);

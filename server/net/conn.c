@@ -448,16 +448,17 @@ void conn_close(struct conn *c, int code, const char *message) {
 }
 
 void conn_tick(struct conn *c, uint64_t now) {
+    const struct fabric_params *p = &c->fabric->p;
     uint64_t silent = now - c->heard_ns;
 
     if (!c->rs || c->closing || c->state == CONN_FOREIGN)
         return;
     if (c->state != CONN_OPEN) {
-        if (now - c->opened_ns > FABRIC_HANDSHAKE_NS + FABRIC_CONNECT_NS)
+        if (now - c->opened_ns > p->handshake_timeout_ns + p->connect_timeout_ns)
             conn_close(c, RS_ETIMEDOUT, "no handshake in time");
-    } else if (silent > FABRIC_DEAD_NS && !c->over) {
+    } else if (silent > p->ping_interval_ns + p->ping_timeout_ns && !c->over) {
         conn_close(c, RS_ETIMEDOUT, "the peer is silent");
-    } else if ((silent >= FABRIC_PING_NS || c->body) && now - c->pinged_ns >= FABRIC_PING_NS) {
+    } else if ((silent >= p->ping_interval_ns || c->body) && now - c->pinged_ns >= p->ping_interval_ns) {
         uint8_t t[8];
 
         put_u64le(t, now);

@@ -214,8 +214,9 @@ static int dial_address(struct peer *p, char uri[640], struct fabric_transport *
 
 static void peer_dial(struct peer *p) {
     struct fabric *f = p->fabric;
-    rs_conn_opts o = {
-        .struct_size = sizeof o, .connect_timeout_ns = FABRIC_CONNECT_NS, .handshake_timeout_ns = FABRIC_HANDSHAKE_NS};
+    rs_conn_opts o = {.struct_size = sizeof o,
+                      .connect_timeout_ns = f->p.connect_timeout_ns,
+                      .handshake_timeout_ns = f->p.handshake_timeout_ns};
     struct fabric_transport t = {0};
     rs_error e = {.struct_size = sizeof e};
     char uri[640];
@@ -558,6 +559,10 @@ struct fabric *fabric_new(const struct fabric_params *p) {
     struct fabric *f = xnew(struct fabric);
 
     f->p = *p;
+    f->p.connect_timeout_ns = p->connect_timeout_ns ? p->connect_timeout_ns : FABRIC_CONNECT_NS;
+    f->p.handshake_timeout_ns = p->handshake_timeout_ns ? p->handshake_timeout_ns : FABRIC_HANDSHAKE_NS;
+    f->p.ping_interval_ns = p->ping_interval_ns ? p->ping_interval_ns : FABRIC_PING_NS;
+    f->p.ping_timeout_ns = p->ping_timeout_ns ? p->ping_timeout_ns : FABRIC_PING_TIMEOUT_NS;
     f->cluster_name = xstrdup(p->cluster_name ? p->cluster_name : "");
     while (p->allowed_peers && p->allowed_peers[f->n_allowed])
         f->n_allowed++;
@@ -599,7 +604,7 @@ struct node_id fabric_self(const struct fabric *f) {
 }
 
 int fabric_listen(struct fabric *f, struct fabric_transport t, const char *uri, struct err *err) {
-    rs_conn_opts o = {.struct_size = sizeof o, .handshake_timeout_ns = FABRIC_HANDSHAKE_NS};
+    rs_conn_opts o = {.struct_size = sizeof o, .handshake_timeout_ns = f->p.handshake_timeout_ns};
     rs_error e = {.struct_size = sizeof e};
     struct listener *l = xnew(struct listener);
     int r;

@@ -47,7 +47,11 @@ struct fabric_params {
     struct node_id self;      /* zero: a client (restatectl), or a node that has not joined; fabric_set_self() */
     uint64_t fingerprint;     /* 0: not known yet */
     uint32_t feature_level;
-    uint64_t memory_bytes;            /* frames held for all connections; 0: LIMIT_FABRIC_BYTES */
+    uint64_t memory_bytes;                             /* frames held for all connections; 0: LIMIT_FABRIC_BYTES */
+    uint64_t connect_timeout_ns, handshake_timeout_ns; /* 0: 3 s each */
+    /* A peer that is silent is pinged, and cut off when nothing comes then either; 0: 1 s, 2 s. Looked at twice a
+     * second. */
+    uint64_t ping_interval_ns, ping_timeout_ns;
     const char *const *allowed_peers; /* verified names that may speak, "*" for one label; NULL: all. Copied */
     struct fabric_transport (*transport)(void *arg, const char *scheme); /* "tcp", "unix", "tls" */
     /* The current generation and the fabric address of plain node @id; RS_ENOENT: not known or removed. *ret_address is

@@ -11,10 +11,10 @@ enum {
     FABRIC_OUT_HIGH = 32 << 20,       /* unsent answers: nothing more is read from that peer */
     FABRIC_IOV_MAX = 64,
 };
-#define FABRIC_CONNECT_NS 3000000000u
+#define FABRIC_CONNECT_NS 3000000000u /* defaults of struct fabric_params */
 #define FABRIC_HANDSHAKE_NS 3000000000u
-#define FABRIC_PING_NS 1000000000u /* of silence, then a ping */
-#define FABRIC_DEAD_NS 3000000000u /* of silence, then the connection is cut */
+#define FABRIC_PING_NS 1000000000u
+#define FABRIC_PING_TIMEOUT_NS 2000000000u
 #define FABRIC_TICK_NS 500000000u
 #define FABRIC_DOWN_MAX 64
 #define FABRIC_RETRY_MIN_NS 100000000u

@@ -22,6 +22,7 @@ struct end { /* a node with one service that echoes, holds or drops */
     char order[256];
     uint32_t versions[N_VERSIONS], seen[N_VERSIONS];
     struct node_id preempted, gone;
+    uint64_t ping_interval_ns, ping_timeout_ns, connect_timeout_ns, handshake_timeout_ns;
 };
 struct world {
     struct fake_net *net;
@@ -103,6 +104,10 @@ static void end_open(struct world *w, struct end *e, uint32_t id, uint32_t gener
                                .seen = seen,
                                .preempted = preempted,
                                .gone = gone,
+                               .ping_interval_ns = e->ping_interval_ns,
+                               .ping_timeout_ns = e->ping_timeout_ns,
+                               .connect_timeout_ns = e->connect_timeout_ns,
+                               .handshake_timeout_ns = e->handshake_timeout_ns,
                                .arg = e};
     e->fabric = fabric_new(&p);
     e->service = (struct fabric_service){.id = SVC, .handle = handle, .arg = e};
@@ -385,6 +390,45 @@ static void a_dead_peer_is_noticed_by_its_silence(void **state) {
     world_close(&w);
 }
 
+static void how_long_a_peer_may_be_silent_or_unreachable_is_a_parameter(void **state) {
+    struct world w;
+    struct call a, b;
+    struct fake_peer dumb = {0};
+    struct end *e = &w.ends[0];
+
+    (void)state;
+    world_open(&w, 1);
+    w.n = 2;
+    w.ends[1].self = (struct node_id){2, 1};
+    snprintf(w.ends[1].uri, sizeof w.ends[1].uri, "fake://n2:1");
+    end_close(e);
+    e->ping_interval_ns = 4000 * MS; /* the defaults, a second and two, would be over */
+    e->ping_timeout_ns = 3000 * MS;
+    e->connect_timeout_ns = 6000 * MS;
+    e->handshake_timeout_ns = 6000 * MS;
+    end_open(&w, e, 1, 1, "c");
+    fake_peer_serve(w.net, "fake://n2:1", &dumb);
+    call(e, &a, 2, "a", 60000 * MS);
+    for (int i = 0; i < 20; i++)
+        fake_advance(w.net, 500 * MS);
+    assert_int_equal(a.done, 0);
+    for (int i = 0; i < 8; i++)
+        fake_advance(w.net, 500 * MS);
+    assert_int_equal(a.done, 1);
+    if (!dumb.closed)
+        fake_peer_close(&dumb, true);
+    w.net->hang_connect = true; /* twelve seconds instead of six */
+    call(e, &b, 2, "b", 60000 * MS);
+    for (int i = 0; i < 22; i++)
+        fake_advance(w.net, 500 * MS);
+    assert_int_equal(b.done, 0);
+    for (int i = 0; i < 4; i++)
+        fake_advance(w.net, 500 * MS);
+    assert_int_equal(b.done, 1);
+    w.n = 1;
+    world_close(&w);
+}
+
 static void a_node_given_up_fails_calls_at_once_until_it_is_alive_again(void **state) {
     struct world w;
     struct call a, b, c;
@@ -525,6 +569,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_stranger_is_refused),
     cmocka_unit_test(a_restarted_node_gets_new_connections_and_its_old_self_is_refused),
     cmocka_unit_test(a_dead_peer_is_noticed_by_its_silence),
+    cmocka_unit_test(how_long_a_peer_may_be_silent_or_unreachable_is_a_parameter),
     cmocka_unit_test(a_node_given_up_fails_calls_at_once_until_it_is_alive_again),
     cmocka_unit_test(a_process_that_ended_is_told_from_one_that_only_closed_a_connection),
     cmocka_unit_test(versions_in_headers_are_noticed),

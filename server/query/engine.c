@@ -9,7 +9,7 @@ enum {
     PROGRESS_OPS = 2000, /* between two looks at clock and cancel flag */
     MAX_SQL_BYTES = 1 << 20,
     MAX_VALUE_BYTES = 128 << 20, /* one text or blob */
-    MAX_HEAP_BYTES = 256 << 20,  /* of all queries of the process: sorters, hash tables */
+    HEAP_BYTES = 256 << 20,      /* default of memory_bytes */
 };
 
 static int authorize(void *arg, int action, const char *a, const char *b, const char *db, const char *trigger) {
@@ -43,7 +43,7 @@ static int progress(void *arg) {
 static int open_db(struct query_statement *q, struct err *err) {
     int r;
 
-    (void)sqlite3_hard_heap_limit64(MAX_HEAP_BYTES);
+    (void)sqlite3_hard_heap_limit64(q->memory_bytes ? (sqlite3_int64)q->memory_bytes : HEAP_BYTES);
     r = sqlite3_open_v2(":memory:", &q->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_MEMORY, NULL);
     if (r == SQLITE_OK)
         r = sqlite3_exec(q->db, "PRAGMA case_sensitive_like=ON; PRAGMA temp_store=2", NULL, NULL, NULL);

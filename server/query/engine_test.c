@@ -384,6 +384,23 @@ static void a_query_that_takes_too_long_is_stopped(void **state) {
     query_finish(&q);
 }
 
+static void sorting_has_a_limit_of_memory(void **state) {
+    static const char sql[] = "with recursive t(n) as (select 1 union all select n + 1 from t where n < 3000) "
+                              "select n from t order by hex(zeroblob(1000)) || n limit 1 offset 2999";
+
+    for (unsigned few = 0; few < 2; few++) {
+        struct query_statement q = {.memory_bytes = few ? 2 << 20 : 0};
+        enum query_failure f;
+        struct err err = {0};
+
+        assert_int_equal(query_prepare(&q, slice_str(sql), &f, &err), 0);
+        assert_int_equal(query_step(&q, &f, &err) == 1, !few);
+        if (few)
+            assert_non_null(strstr(err.msg, "memory"));
+        query_finish(&q);
+    }
+}
+
 /* ---- Arrow ---- */
 
 struct message {
@@ -500,6 +517,7 @@ static const struct CMUnitTest tests[] = {
     WORLD_TEST(only_reading_is_allowed),
     WORLD_TEST(rows_that_cannot_be_read_end_the_query_and_say_why),
     WORLD_TEST(a_query_that_takes_too_long_is_stopped),
+    WORLD_TEST(sorting_has_a_limit_of_memory),
     WORLD_TEST(arrow_answers_have_a_schema_batches_and_an_end),
     WORLD_TEST(arrow_columns_have_validity_offsets_and_values),
     WORLD_TEST(long_arrow_answers_have_several_batches),

@@ -407,6 +407,7 @@ struct query *query_start(struct query_engine *e, struct slice sql, enum query_f
     q->q.mono_ns = clock_ns;
     q->q.clock = e->params.loop;
     q->q.deadline_ns = loop_mono_ns(e->params.loop) + LIMIT_QUERY_NS;
+    q->q.memory_bytes = e->params.memory_bytes;
     timer_init(&q->deadline, on_deadline, q);
     timer_set(e->params.loop, &q->deadline, LIMIT_QUERY_NS);
     if (e->stopping) {

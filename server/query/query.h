@@ -30,7 +30,8 @@ struct query_engine_params {
     struct exec *exec;     /* where queries run: blocking, for seconds; borrowed until closed */
     /* Partitions of other nodes are read through it, and theirs here (service RemoteScan); NULL: a node alone. */
     struct fabric *fabric;
-    struct exec *pool; /* reads for other nodes: short ones; with @fabric */
+    struct exec *pool;     /* reads for other nodes: short ones; with @fabric */
+    uint64_t memory_bytes; /* of SQLite, for all statements of the process: sorters, hash tables; 0: 256 MiB */
 };
 struct query_engine *query_engine_new(const struct query_engine_params *p);
 /* query_engine_stop() - ends all queries (QUERY_STOPPING); new ones are refused. query_engine_close() - the same, and

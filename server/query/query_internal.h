@@ -219,7 +219,8 @@ struct query_statement {
     const uint32_t *cancel;        /* atomic; non-zero: stop soon; may be NULL */
     uint64_t (*mono_ns)(void *arg);
     void *clock;
-    uint64_t deadline_ns; /* 0: none */
+    uint64_t deadline_ns;  /* 0: none */
+    uint64_t memory_bytes; /* as of struct query_engine_params; of the process, so the last statement's holds */
     bool timed_out;
     bool declaring; /* a virtual table tells its columns: SQLite asks the authorizer for that, too */
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/text.h"
 #include "tracing/tracer.h"
 
 enum { CONNECT_TIMEOUT_MS = 3000, TIMEOUT_MS = 10000 };
@@ -14,6 +15,7 @@ struct trace_http {
     CURL *curl;
     struct curl_slist *headers;
     char url[1024], reason[CURL_ERROR_SIZE];
+    struct buf shown; /* the URL without its secrets */
     atomic_bool cancelled;
 };
 
@@ -43,10 +45,11 @@ static int http_send(void *self, struct slice request, struct err *err) {
     curl_easy_setopt(h->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request.len);
     c = curl_easy_perform(h->curl);
     if (c != CURLE_OK)
-        return err_set(err, RS_EIO, "%.160s: %.60s", h->reason[0] ? h->reason : curl_easy_strerror(c), h->url);
+        return err_set(err, RS_EIO, "%.160s: %.60s", h->reason[0] ? h->reason : curl_easy_strerror(c),
+                       buf_cstr(&h->shown));
     curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
     if (status < 200 || status > 299)
-        return err_set(err, RS_EIO, "%.160s answered with HTTP status %ld", h->url, status);
+        return err_set(err, RS_EIO, "%.160s answered with HTTP status %ld", buf_cstr(&h->shown), status);
     return 0;
 }
 
@@ -62,6 +65,7 @@ static void http_free(void *self) {
     if (h->curl)
         curl_easy_cleanup(h->curl);
     curl_slist_free_all(h->headers);
+    buf_done(&h->shown);
     curl_global_cleanup(); /* counted by libcurl: other users have their own */
     free(h);
 }
@@ -100,6 +104,7 @@ int trace_http_new(const struct trace_http_params *p, struct trace_sender *ret, 
         free(h);
         return r;
     }
+    text_put_shown(&h->shown, h->url);
     h->curl = curl_easy_init();
     if (!h->curl) {
         http_free(h);

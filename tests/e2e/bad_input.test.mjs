@@ -7,7 +7,7 @@ import http from "node:http";
 import http2 from "node:http2";
 import net from "node:net";
 import path from "node:path";
-import { Server, Service, build, equal, freePort, match, ok, options, request, root, run, showLogs, tempDir, test, until } from "./lib.mjs";
+import { Server, Service, build, equal, freePort, match, ok, options, request, root, run, showLogs, sleep, tempDir, test, until } from "./lib.mjs";
 
 const plugins = path.join(build, "plugins");
 
@@ -121,6 +121,17 @@ for (const [engine, spoil] of [
     spoil(path.join(s.dir, "n1", "log"));
     await refused(/log/, { dir: s.dir, env: { RESTATE_STORAGE: engine } });
   });
+test("a stop that takes longer than shutdown-timeout is cut short", async () => {
+  const s = await (await Server.create({ env: { RESTATE_SHUTDOWN_TIMEOUT: "300ms" } })).start();
+  const client = net.connect(s.ports.ingress, "127.0.0.1").on("error", () => {});
+  client.write("POST /None/none HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf"); // waited for, up to 5 s
+  await sleep(300);
+  const began = Date.now();
+  equal(await s.kill("SIGTERM"), { code: 1, signal: null });
+  equal(Date.now() - began < 4000, true, "at once");
+  match(s.log, /not stopped within shutdown-timeout/);
+  client.destroy();
+});
 test("a directory made with another storage plugin is refused", async () => {
   const s = await Server.create({ engine: "lmdb" });
   await s.start();
