@@ -282,7 +282,8 @@ static void handle_invoke(struct ingress *i, struct http_request *req, const str
     if (!forward_headers(i, req, path_and_query(i, req, path), &cmd))
         return;
     keep = schema_retention(h, idem.data != NULL);
-    if (!idem.data && h->target_type != TARGET_WORKFLOW_RUN)
+    cmd.hidden_key = !idem.data && h->target_type != TARGET_WORKFLOW_RUN;
+    if (cmd.hidden_key)
         idem = hidden_key(i);
     derive_id(i, h, p, idem, &id);
     target = (struct cmd_target){

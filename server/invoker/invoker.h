@@ -33,9 +33,9 @@ struct invoker_journal_head {
     uint32_t commands;       /* of these, commands */
     uint64_t modified_ms;    /* last change of the journal, unix ms */
     uint64_t random_seed;
-    struct slice idempotency_key;
-    uint64_t start_lsn; /* what this run is known by: goes with its effects */
-    struct slice trace; /* proto/trace_context.h; len 0: not traced */
+    struct slice idempotency_key; /* as the caller gave it; data NULL: none */
+    uint64_t start_lsn;           /* what this run is known by: goes with its effects */
+    struct slice trace;           /* proto/trace_context.h; len 0: not traced */
 };
 
 struct invoker_read_events {

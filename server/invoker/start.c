@@ -13,7 +13,7 @@ enum { STATE_STEP_BYTES = 64 << 10 }; /* of memory taken while the state is read
 struct starting {
     struct invocation *in;
     struct attempt *a;
-    struct buf state, scope;
+    struct buf state, scope, idempotency_key;
     size_t state_left, state_bytes;
     bool partial_state;
     bool starved; /* there is no memory for the state: it was only measured */
@@ -73,6 +73,7 @@ static int read_head(void *arg, const struct invoker_journal_head *h, bool *ret_
     buf_put_slice(&a->names, h->target->handler);
     buf_put_slice(&a->names, h->target->key);
     buf_put_slice(&st->scope, h->target->scope);
+    buf_put_slice(&st->idempotency_key, h->idempotency_key);
     a->service_len = h->target->service.len;
     a->handler_len = h->target->handler.len;
     a->target_type = (int)h->target->type;
@@ -150,6 +151,8 @@ static void send_start(struct starting *st, const char *id_text) {
         m.key = SLICE_NULL;
     if (a->protocol >= 7 && st->scope.len)
         m.scope = buf_slice(&st->scope);
+    if (a->protocol >= 7 && st->idempotency_key.len)
+        m.idempotency_key = buf_slice(&st->idempotency_key);
     (void)buf_add(&out, SP_FRAME_HEADER_BYTES);
     sp_start_encode(&m, &out);
     sp_frame_header_put(out.data, SP_START, 0, (uint32_t)(out.len - SP_FRAME_HEADER_BYTES + st->state.len));
@@ -271,6 +274,7 @@ static int read_owner(struct starting *st) {
     for (;;) {
         buf_clear(&a->names);
         buf_clear(&st->scope);
+        buf_clear(&st->idempotency_key);
         buf_clear(&st->state);
         st->starved = false;
         st->state_bytes = 0;
@@ -327,5 +331,6 @@ int attempt_start(struct invocation *in) {
     }
     buf_done(&st.state);
     buf_done(&st.scope);
+    buf_done(&st.idempotency_key);
     return r;
 }

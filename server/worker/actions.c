@@ -251,7 +251,7 @@ int partition_owner_read(struct invoker_owner *o, const struct invocation_id *id
                                             .commands = h.command_count,
                                             .modified_ms = h.modified_ms,
                                             .random_seed = h.has_random_seed ? h.random_seed : invocation_id_seed(id),
-                                            .idempotency_key = body.idempotency_key,
+                                            .idempotency_key = body.hidden_key ? SLICE_NULL : body.idempotency_key,
                                             .start_lsn = h.start_lsn,
                                             .trace = body.trace};
 

@@ -88,6 +88,7 @@ static void put_body(struct apply *ap, struct inv *inv, const struct cmd_invoke 
         .limit_key = m->limit_key,
         .version = m->version,
         .trace = m->trace,
+        .hidden_key = m->hidden_key,
     };
     struct table_key k;
 

@@ -368,6 +368,18 @@ test("state is replaced through the admin API", async ({ server }) => {
   equal(ok(await server.call(`Counter/${k}/add`, 1)).json(), 42);
 });
 
+test("protocol 7 tells a handler the idempotency key that the caller gave, and no other", async ({ service }) => {
+  if (old) return;
+  const s = await Server.create({ engine: options.engine, env: { RESTATE_EXPERIMENTAL_ENABLE_PROTOCOL_V7: "true" } });
+  await s.start();
+  ok(await s.register(service.uri), 201);
+  const key = unique("key");
+  equal(ok(await s.call("Greeter/idempotencyKey", null, { headers: { "idempotency-key": key } })).json(), key);
+  equal(ok(await s.call("Greeter/idempotencyKey", null)).json(), null);
+  equal(ok(await s.call("Greeter/idempotencyKeyOfCalled", key)).json(), key);
+  await s.kill("SIGTERM");
+});
+
 test("both APIs are served on unix sockets too", async () => {
   const s = await Server.create({ engine: options.engine, env: { RESTATE_LISTEN_MODE: "all" } });
   await s.start();

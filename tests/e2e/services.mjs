@@ -66,6 +66,9 @@ const greeter = restate.service({
       if (n <= failures) throw new Error(`attempt ${n} fails`);
       return n;
     },
+    idempotencyKey: async (ctx) => ctx.request().idempotencyKey ?? null, // protocol 7
+    idempotencyKeyOfCalled: async (ctx, key) =>
+      ctx.genericCall({ service: "Greeter", method: "idempotencyKey", parameter: null, idempotencyKey: key, inputSerde: restate.serde.json, outputSerde: restate.serde.json }),
     header: async (ctx, name) => ctx.request().headers.get(name) ?? null,
     attemptHeader: async (ctx, name) => `${ctx.request().attemptHeaders.get(name) ?? ""}`,
     callCounter: async (ctx, { key, amount }) => ctx.objectClient(counter, key).add(amount),
