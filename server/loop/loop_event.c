@@ -97,7 +97,8 @@ static void wait_once(struct loop *l) {
 }
 
 void loop_run(struct loop *l) {
-    l->thread = pthread_self();
+    if (!pthread_equal(l->thread, pthread_self())) /* others read it already: what was submitted may be done */
+        l->thread = pthread_self();
     while (!__atomic_load_n(&l->stop, __ATOMIC_ACQUIRE)) {
         l->now_ns = loop_mono_ns(l);
         wait_once(l);
