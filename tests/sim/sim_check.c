@@ -12,9 +12,8 @@
 #include "storage/store.h"
 #include "worker/partition.h"
 
-enum {
-    COPIES_LOOK = 64
-}; /* so many records before the end of a segment may not have been acknowledged when it was sealed */
+#define DOUBT_NS 1000000000u /* a closed segment without its copies has so long to leave the chain */
+enum { COPIES_LOOK = 64 };   /* what a sequencer may have in flight: records that repair is about */
 
 static void check_leader(struct cluster *c, const struct host *h, const struct partition_info *info) {
     struct checks *k = &c->checks;
@@ -82,29 +81,35 @@ static bool log_row(const struct host *h, char kind, uint64_t loglet, uint32_t o
     return sim_disk_peek(h->disk, "log", "log", slice_of(key, kind == 'd' ? 13 : 9), ret);
 }
 
-static bool holds(const struct host *h, uint64_t loglet, uint32_t offset) {
+/* The largest offset that was trimmed at any member: nobody needs what is before it. */
+static uint32_t trimmed(const struct cluster *c, const struct segment *s) {
+    uint32_t most = 0;
     struct slice row;
 
-    return log_row(h, 'd', loglet, offset, &row) || h->lost_disk || /* or it did */
-           (log_row(h, 't', loglet, 0, &row) && row.len >= 5 && get_u32le(row.data + 1) >= offset);
+    for (uint32_t i = 0; i < s->params.n_nodes; i++)
+        if (log_row(&c->hosts[s->params.nodes[i] - 1], 't', s->params.loglet_id, 0, &row) && row.len >= 5)
+            most = MAX(most, get_u32le(row.data + 1));
+    return most;
 }
 
-/* A segment is closed where all before its end has its copies: what is acknowledged survives the next node, too. */
-static void check_copies(struct cluster *c, const struct chain *chain, const struct segment *s, lsn_t end) {
-    uint32_t copies = s->params.replication.copies[SCOPE_NODE], n = (uint32_t)(end - s->base);
+/* Offset of a record before @end that has too few copies; 0: none. Whoever lost its disk had them. */
+static uint32_t few_copies(const struct cluster *c, const struct segment *s, lsn_t end) {
+    uint32_t want = MIN((uint32_t)s->params.replication.copies[SCOPE_NODE], s->params.n_nodes),
+             n = (uint32_t)(end - s->base), from = trimmed(c, s) + 1;
+    struct slice row;
 
-    for (uint32_t offset = n > COPIES_LOOK ? n - COPIES_LOOK : 1; offset <= n; offset++) {
+    for (uint32_t offset = MAX(from, n > COPIES_LOOK ? n - COPIES_LOOK : 1); offset <= n; offset++) {
         uint32_t have = 0;
 
-        for (uint32_t i = 0; i < s->params.n_nodes; i++)
-            have += holds(&c->hosts[s->params.nodes[i] - 1], s->params.loglet_id, offset);
-        if (have < MIN(copies, s->params.n_nodes)) {
-            violated(&c->w, "log %u: segment %u is closed at %llu, and LSN %llu has %u copies of %u",
-                     (unsigned)chain->log_id, s->index, (unsigned long long)end,
-                     (unsigned long long)(s->base + offset - 1), have, copies);
-            return;
+        for (uint32_t i = 0; i < s->params.n_nodes; i++) {
+            const struct host *h = &c->hosts[s->params.nodes[i] - 1];
+
+            have += h->lost_disk || log_row(h, 'd', s->params.loglet_id, offset, &row);
         }
+        if (have < want)
+            return offset;
     }
+    return 0;
 }
 
 static const struct segment *find_segment(const struct chain *chain, const struct segment *s) {
@@ -114,13 +119,38 @@ static const struct segment *find_segment(const struct chain *chain, const struc
     return NULL;
 }
 
-/* Those that an older version knew as open and the newer one as closed. */
+/* A segment is closed where all before its end has its copies: what is acknowledged survives the next node, too. Looked
+ * at when it is closed, and once more later: a log-server drops what a newer version of the logs does not name, and
+ * that version may come here last. */
 static void check_closed(struct cluster *c, const struct chain *old, const struct chain *now) {
     for (size_t i = 0; i + 1 < now->n; i++) {
         const struct segment *s = &now->segments[i], *before = find_segment(old, s);
 
-        if (s->kind == SEGMENT_REPLICATED && (!before || before == chain_tail(old)))
-            check_copies(c, now, s, now->segments[i + 1].base);
+        if (s->kind == SEGMENT_REPLICATED && (!before || before == chain_tail(old)) &&
+            few_copies(c, s, now->segments[i + 1].base)) {
+            c->checks.doubt[now->log_id].index = s->index;
+            c->checks.doubt[now->log_id].since_ns = c->now_ns;
+        }
+    }
+}
+
+static void check_doubts(struct cluster *c, const struct chain *chain) {
+    uint64_t *since = &c->checks.doubt[chain->log_id].since_ns;
+
+    if (!*since || c->now_ns - *since < DOUBT_NS)
+        return;
+    *since = 0;
+    for (size_t i = 0; i + 1 < chain->n; i++) {
+        const struct segment *s = &chain->segments[i];
+        lsn_t end = chain->segments[i + 1].base;
+        uint32_t offset = s->kind == SEGMENT_REPLICATED && s->index == c->checks.doubt[chain->log_id].index
+                              ? few_copies(c, s, end)
+                              : 0;
+
+        if (offset)
+            violated(&c->w, "log %u: segment %u is closed at %llu, and LSN %llu has not all its copies",
+                     (unsigned)chain->log_id, s->index, (unsigned long long)end,
+                     (unsigned long long)(s->base + offset - 1));
     }
 }
 
@@ -168,6 +198,13 @@ static void check_logs(struct cluster *c, const struct host *h) {
 
 void check_step(struct cluster *c) {
     struct partition_info info;
+
+    for (uint32_t p = 0; p < CLUSTER_PARTITIONS; p++) {
+        const struct chain *chain = c->checks.logs ? logs_config_chain(c->checks.logs, p) : NULL;
+
+        if (chain)
+            check_doubts(c, chain);
+    }
 
     for (unsigned i = 0; i < c->n; i++) {
         const struct host *h = &c->hosts[i];

@@ -92,7 +92,11 @@ struct checks {
         uint64_t *hash; /* by LSN, of the record; 0: none was applied yet */
         size_t n;
     } records[CLUSTER_PARTITIONS];
-    struct logs_config *logs;            /* the newest seen */
+    struct logs_config *logs; /* the newest seen */
+    struct {                  /* by partition: a segment without all its copies; since 0: none */
+        uint32_t index;
+        uint64_t since_ns;
+    } doubt[CLUSTER_PARTITIONS];
     unsigned longest_chain, chain_limit; /* segments; 0: no limit */
     unsigned compared;                   /* checksums that met an equal LSN of another time or node */
 };
