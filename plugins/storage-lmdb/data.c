@@ -257,13 +257,6 @@ static int commit(rs_store *s, const rs_batch *b, int *ret_rc, rs_error *err) {
     return 0;
 }
 
-/* For good: what the failed sync was to cover may be gone. */
-static int poison(rs_store *s, int code, const char *what, const char *why, rs_error *err) {
-    s->poison = code;
-    (void)snprintf(s->poison_msg, sizeof(s->poison_msg), "%s: %s", what, why);
-    return lm_poisoned(s, err);
-}
-
 /* A transaction that did not commit left no trace, so a full disk may be tried again. Any other failure of the system
  * may be a failed sync. */
 static int write_failed(rs_store *s, int rc, rs_error *err) {
@@ -273,7 +266,7 @@ static int write_failed(rs_store *s, int rc, rs_error *err) {
         return r;
     if (r == RS_ETOOBIG)
         return lm_error(rc, "write", 0, err);
-    return poison(s, r, "write", mdb_strerror(rc), err);
+    return lm_poison(s, r, "write", mdb_strerror(rc), err);
 }
 
 int lm_write(rs_store *s, rs_batch *b, uint32_t flags, rs_error *err) {
@@ -300,7 +293,7 @@ int lm_write(rs_store *s, rs_batch *b, uint32_t flags, rs_error *err) {
     if (flags & RS_WRITE_SYNC)
         return lm_sync(s, err);
     rc = lm_savepoint_trickle(s);
-    return rc != 0 ? poison(s, RS_EIO, "write", mdb_strerror(rc), err) : 0;
+    return rc != 0 ? lm_poison(s, RS_EIO, "write", mdb_strerror(rc), err) : 0;
 }
 
 int lm_sync(rs_store *s, rs_error *err) {
@@ -309,13 +302,10 @@ int lm_sync(rs_store *s, rs_error *err) {
 
     if (s->poison != 0)
         return lm_poisoned(s, err);
-    if (s->savepoint_fd >= 0) {
-        r = lm_savepoint_take(s, &why);
-    } else {
-        int rc = mdb_env_sync(s->env, 1);
-        r = rc != 0 ? lm_error(rc, "sync", 0, &why) : 0;
-    }
-    return r < 0 ? poison(s, r, "sync", why.msg, err) : 0;
+    if (s->savepoint_fd < 0)
+        return 0; /* every write was synced */
+    r = lm_savepoint_take(s, &why);
+    return r < 0 ? lm_poison(s, r, "sync", why.msg, err) : 0; /* for good: what it was to cover may be gone */
 }
 
 /* ---- views ---- */

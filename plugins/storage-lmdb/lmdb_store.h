@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plugins/storage-lmdb/lmdb_store.h : shared by the files of this plugin, included by nobody else.
  *
- * One store is one LMDB environment (data.mdb, lock.mdb) in the store's directory; one table is one named database.
+ * One store is one LMDB environment (data.mdb, lock.mdb) in the store's directory, with the file savepoint where writes
+ * are relaxed; one table is one named database.
  * Views are read transactions with MDB_NOTLS, kept for reuse when freed. Every write is one write transaction. */
 #pragma once
 #include <lmdb.h>
@@ -63,6 +64,8 @@ struct rs_store {
 /* Maps an LMDB or errno code to an error. Return: negative RS_E*. */
 int lm_error(int rc, const char *what, uint32_t flags, rs_error *err);
 int lm_poisoned(rs_store *s, rs_error *err);
+/* A lasting failure: every later write and sync is answered with it. Return: @code. */
+int lm_poison(rs_store *s, int code, const char *what, const char *why, rs_error *err);
 
 int lm_open(void *self, const rs_store_open *params, rs_store **ret, rs_error *err);
 void lm_close(rs_store *s);

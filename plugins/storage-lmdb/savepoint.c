@@ -69,12 +69,10 @@ static bool slot_valid(const struct slot *s) {
 
 static int fail(rs_store *s, const char *what, rs_error *err) {
     int number = errno;
+    char text[300];
 
-    return rs_fail(err,
-                   number == ENOSPC || number == EDQUOT  ? RS_ENOSPC
-                   : number == EACCES || number == EPERM ? RS_EPERM
-                                                         : RS_EIO,
-                   0, number, "%s %s/savepoint: %s", what, s->dir, strerror(number));
+    (void)snprintf(text, sizeof(text), "%s %.200s/savepoint", what, s->dir);
+    return lm_error(number, text, 0, err);
 }
 
 /* Opens the file, made when absent, and reads the newest valid slot. Return: 1, 0 (there is none), or negative. */

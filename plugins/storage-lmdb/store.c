@@ -52,6 +52,12 @@ int lm_poisoned(rs_store *s, rs_error *err) {
     return rs_fail(err, s->poison, RS_ERR_STICKY, 0, "%s", s->poison_msg);
 }
 
+int lm_poison(rs_store *s, int code, const char *what, const char *why, rs_error *err) {
+    s->poison = code;
+    (void)snprintf(s->poison_msg, sizeof(s->poison_msg), "%s: %s", what, why);
+    return lm_poisoned(s, err);
+}
+
 int lm_free_pages(MDB_txn *txn, size_t *ret) {
     MDB_cursor *cursor;
     MDB_val key, value;
@@ -280,11 +286,7 @@ static rs_table *table_find(rs_store *s, const char *name) {
 static int table_fail(rs_store *s, int rc, const char *what, rs_error *err) {
     int code = lm_error(rc, what, 0, err);
 
-    if (code != RS_EIO)
-        return code;
-    s->poison = code;
-    (void)snprintf(s->poison_msg, sizeof(s->poison_msg), "%s: %s", what, mdb_strerror(rc));
-    return lm_poisoned(s, err);
+    return code != RS_EIO ? code : lm_poison(s, code, what, mdb_strerror(rc), err);
 }
 
 int lm_table_open(rs_store *s, const char *name, uint32_t flags, rs_table **ret, rs_error *err) {
