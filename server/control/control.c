@@ -13,7 +13,7 @@
 #define TICK_NS 100000000u
 #define REPLACE_NS 30000000000u
 #define ASK_AGAIN_NS 1000000000u /* a leader that was asked for and did not come */
-enum { GOSSIP = 1, PROCESSORS_EVERY = 3, PROCESSORS_MAX = 65535, SETTLE_TICKS = 3, SETTLED_AFTER = 50 };
+enum { GOSSIP = 1, PROCESSORS_EVERY = 3, PROCESSORS_MAX = 65535, SETTLED_MS = 2000 };
 
 struct heard { /* what a node said of itself */
     struct node_id id;
@@ -46,7 +46,8 @@ struct control {
     size_t n_plans;
     bool leaving;
     uint32_t members_version;
-    unsigned controlling; /* ticks since this node is the controller */
+    unsigned controlling; /* ticks since this node is the one to control */
+    bool controls;
     unsigned writes;
     bool closed;
     struct meta_cleanup cleanup; /* writes under way report no more once the metadata is closed */
@@ -63,6 +64,18 @@ static struct heard *heard_of(struct control *c, uint32_t id) {
 
 static void heard_free(struct heard *h) {
     free(h->processors);
+}
+
+/* Since when a node is away, whoever is the controller meanwhile. */
+static void note_absence(struct control *c) {
+    uint64_t now = loop_now_ns(c->p.loop);
+
+    for (size_t i = 0; i < c->n_heard; i++) {
+        struct heard *h = &c->heard[i];
+        bool heard = fd_is_alive(&c->fd, h->id.id) || fd_is_suspect(&c->fd, h->id.id);
+
+        h->dead_since_ns = heard ? 0 : h->dead_since_ns ? h->dead_since_ns : now;
+    }
 }
 
 /* The nodes configuration changed: the same nodes everywhere. */
@@ -258,15 +271,28 @@ static void send_gossip(struct control *c, unsigned peers, bool processors_too) 
 
 /* ---- the controller ---- */
 
+static bool has_run_for_long(const struct control *c, uint32_t id) {
+    const struct fd_node *n = fd_find(&c->fd, id);
+
+    return loop_wall_ns(c->p.loop) / 1000000 >= (n ? n->instance : c->started_ms) + SETTLED_MS;
+}
+
+/* The first one that is alive; those that were just started come last: they know least. */
 uint32_t control_leader(const struct control *c) {
     const struct nodes_config *nodes = c->p.nodes(c->p.arg);
     uint32_t best = 0;
+    bool best_knows = false;
 
     for (size_t i = 0; nodes && i < nodes->n_nodes; i++) {
         const struct node_entry *n = &nodes->nodes[i];
+        bool knows = has_run_for_long(c, n->id.id);
 
-        if (!n->tombstone && (n->roles & ROLE_ADMIN) && fd_is_alive(&c->fd, n->id.id) && (!best || n->id.id < best))
+        if (n->tombstone || !(n->roles & ROLE_ADMIN) || !fd_is_alive(&c->fd, n->id.id))
+            continue;
+        if (!best || knows > best_knows || (knows == best_knows && n->id.id < best)) {
             best = n->id.id;
+            best_knows = knows;
+        }
     }
     return best;
 }
@@ -292,18 +318,18 @@ static size_t sched_nodes(struct control *c, struct sched_node *out) {
 
     for (size_t i = 0; i < nodes->n_nodes && n < FD_NODES_MAX; i++) {
         const struct node_entry *e = &nodes->nodes[i];
-        struct heard *h = e->tombstone ? NULL : heard_of(c, e->id.id);
+        const struct heard *h = e->tombstone ? NULL : heard_of(c, e->id.id);
         bool alive = fd_is_alive(&c->fd, e->id.id);
 
         if (!h)
             continue;
-        h->dead_since_ns = alive ? 0 : h->dead_since_ns ? h->dead_since_ns : now;
         out[n++] = (struct sched_node){.id = e->id.id,
                                        .worker = (e->roles & ROLE_WORKER) && e->worker_state == WORKER_ACTIVE,
                                        .may_keep = (e->roles & ROLE_WORKER) && (e->worker_state == WORKER_ACTIVE ||
                                                                                 e->worker_state == WORKER_DRAINING),
                                        .alive = alive,
-                                       .given_up = !alive && now - h->dead_since_ns >= c->p.replace_delay_ns,
+                                       .suspect = fd_is_suspect(&c->fd, e->id.id),
+                                       .given_up = h->dead_since_ns && now - h->dead_since_ns >= c->p.replace_delay_ns,
                                        .zone = domain_number(nodes, i, false),
                                        .region = domain_number(nodes, i, true)};
     }
@@ -317,7 +343,7 @@ static enum sched_mode mode_of(enum partition_role r) {
                                       : SCHED_NONE;
 }
 
-/* What alive nodes said of their processors of the partition; the leader is the one with the newest epoch. */
+/* What those who are heard of said of their processors of the partition; the one with the newest epoch leads. */
 static size_t sched_replicas(struct control *c, partition_id_t p, struct sched_replica *out, uint32_t *ret_leader) {
     epoch_t best = 0;
     size_t n = 0;
@@ -326,7 +352,7 @@ static size_t sched_replicas(struct control *c, partition_id_t p, struct sched_r
     for (size_t i = 0; i < c->n_heard && n < FD_NODES_MAX; i++) {
         const struct heard *h = &c->heard[i];
 
-        if (!fd_is_alive(&c->fd, h->id.id))
+        if (!fd_is_alive(&c->fd, h->id.id) && !fd_is_suspect(&c->fd, h->id.id))
             continue;
         for (size_t k = 0; k < h->n; k++) {
             const struct partition_info *info = &h->processors[k].info;
@@ -476,16 +502,35 @@ static void note_changes(struct control *c, const enum fd_state *before) {
     }
 }
 
-/* One that was just started waits a little for news of the others: it may not be the one to decide. */
+/* Whoever has not been heard of since this node started is dead, too: nobody waits for its answers. */
+static void give_up_strangers(struct control *c) {
+    for (unsigned i = 0; i < c->fd.n; i++)
+        if (!c->fd.nodes[i].instance)
+            lost_node(c, c->fd.nodes[i].id);
+}
+
+static bool everybody_is_alive(const struct control *c) {
+    for (unsigned i = 0; i < c->fd.n; i++)
+        if (c->fd.nodes[i].state != FD_ALIVE)
+            return false;
+    return true;
+}
+
+/* One that was just started waits for news of the others as long as the silence of a node means nothing: it may not be
+ * the one to decide. */
 static void control(struct control *c) {
     bool leads = control_leader(c) == c->p.self.id && !c->leaving && !fd_is_lonely(&c->fd);
-    unsigned settle = c->ticks > SETTLED_AFTER ? 1 : SETTLE_TICKS;
+    bool settled = has_run_for_long(c, c->p.self.id) || everybody_is_alive(c);
+    unsigned settle = settled ? 1 : c->fd.p.failure_threshold;
 
     c->controlling = leads ? c->controlling + 1 : 0;
-    if (c->controlling == settle)
+    c->controls = c->controls && leads;
+    if (c->controlling < settle)
+        return;
+    if (!c->controls)
         LOG_INFO("this node controls the cluster");
-    if (c->controlling >= settle)
-        run_controller(c);
+    c->controls = true;
+    run_controller(c);
 }
 
 static void on_tick(void *arg) {
@@ -499,6 +544,9 @@ static void on_tick(void *arg) {
         before[i] = c->fd.nodes[i].state;
     fd_tick(&c->fd);
     note_changes(c, before);
+    note_absence(c);
+    if (c->ticks == c->fd.p.failure_threshold)
+        give_up_strangers(c);
     if (c->fd.n == 0)
         return; /* alone: nothing to tell, nothing to decide that the worker does not decide itself */
     keep_own(c);

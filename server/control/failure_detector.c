@@ -115,6 +115,12 @@ bool fd_is_alive(const struct failure_detector *fd, uint32_t id) {
     return id == fd->self.id || (n && n->state == FD_ALIVE);
 }
 
+bool fd_is_suspect(const struct failure_detector *fd, uint32_t id) {
+    const struct fd_node *n = fd_find(fd, id);
+
+    return n && n->state == FD_SUSPECT;
+}
+
 bool fd_is_lonely(const struct failure_detector *fd) {
     return fd->n > 0 && fd->silence > fd->p.lonely_ticks;
 }

@@ -49,4 +49,5 @@ void fd_gone(struct failure_detector *fd, struct node_id id);
 const struct fd_node *fd_find(const struct failure_detector *fd, uint32_t id);
 /* fd_is_alive() - also of myself. */
 bool fd_is_alive(const struct failure_detector *fd, uint32_t id);
+bool fd_is_suspect(const struct failure_detector *fd, uint32_t id);
 bool fd_is_lonely(const struct failure_detector *fd);

@@ -37,7 +37,14 @@ static int score_of(const struct sched_input *in, uint32_t node) {
     return (caught_up ? 2 : 0) + (affine ? 1 : 0);
 }
 
-static uint32_t choose_leader(const struct sched_input *in, const struct replica_set *set) {
+/* One that is suspect and leads stays: nobody deposed it, and other controllers may trust it already. */
+static bool may_lead(const struct sched_input *in, const struct sched_node *n) {
+    const struct sched_replica *r = find_replica(in, n->id);
+
+    return n->alive || (n->suspect && n->id == in->target && r && r->mode == SCHED_LEADER);
+}
+
+static uint32_t choose_among(const struct sched_input *in, const struct replica_set *set, bool suspects) {
     uint32_t best = 0;
     int best_score = -1;
 
@@ -46,7 +53,7 @@ static uint32_t choose_leader(const struct sched_input *in, const struct replica
         const struct sched_node *n = find_node(in, id);
         int score;
 
-        if (!n || !n->alive)
+        if (!n || !(suspects ? n->suspect : may_lead(in, n)))
             continue;
         score = score_of(in, id);
         if (score > best_score ||
@@ -56,6 +63,12 @@ static uint32_t choose_leader(const struct sched_input *in, const struct replica
         }
     }
     return best;
+}
+
+static uint32_t choose_leader(const struct sched_input *in, const struct replica_set *set) {
+    uint32_t alive = choose_among(in, set, false);
+
+    return alive ? alive : choose_among(in, set, true);
 }
 
 static void decide_leader(const struct sched_input *in, const struct replica_set *set, struct sched_decision *d) {

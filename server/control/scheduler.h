@@ -11,6 +11,7 @@ struct sched_node { /* one entry of the nodes configuration that is no tombstone
     bool worker;   /* has the role and its worker state allows new replicas (active) */
     bool may_keep; /* may stay in a set it is in: active, or draining while nobody else can take its place */
     bool alive;
+    bool suspect;          /* it was away a moment ago: it leads where nobody else can, or does already */
     bool given_up;         /* dead for longer than replica-replace-delay */
     uint16_t zone, region; /* domains; equal numbers are the same place */
 };

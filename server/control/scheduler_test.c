@@ -83,6 +83,42 @@ static void the_leader_is_alive_and_caught_up_and_stays_on_ties(void **state) {
     assert_int_equal(decide(&w).leader, 0);
 }
 
+static void who_was_away_a_moment_ago_leads_where_nobody_else_can(void **state) {
+    struct world w;
+
+    (void)state;
+    world_init(&w, 3, 2);
+    place(&w, 1, 2, 0);
+    report(&w, 1, SCHED_FOLLOWER, true);
+    report(&w, 2, SCHED_LEADER, true);
+    w.in.target = 2;
+    w.nodes[0].alive = false;
+    w.nodes[0].suspect = true;
+    assert_int_equal(decide(&w).leader, 2);
+    w.nodes[1].alive = false;
+    assert_int_equal(decide(&w).leader, 1);
+    assert_true(decide(&w).ask);
+    w.nodes[1].alive = true; /* one that is trusted is preferred */
+    assert_int_equal(decide(&w).leader, 2);
+}
+
+static void a_leader_that_was_away_and_was_not_deposed_stays(void **state) {
+    struct world w;
+
+    (void)state;
+    world_init(&w, 3, 2);
+    place(&w, 1, 2, 0);
+    report(&w, 1, SCHED_LEADER, true);
+    report(&w, 2, SCHED_FOLLOWER, true);
+    w.in.target = 1;
+    w.nodes[0].alive = false;
+    w.nodes[0].suspect = true;
+    assert_int_equal(decide(&w).leader, 1);
+    assert_false(decide(&w).ask);
+    w.in.target = 2; /* there is a newer one */
+    assert_int_equal(decide(&w).leader, 2);
+}
+
 static void affinity_moves_the_leader_only_to_one_that_caught_up(void **state) {
     struct world w;
 
@@ -222,6 +258,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_draining_member_stays_where_nobody_can_take_its_place),
     cmocka_unit_test(a_partition_without_a_set_gets_one_of_living_workers),
     cmocka_unit_test(the_leader_is_alive_and_caught_up_and_stays_on_ties),
+    cmocka_unit_test(who_was_away_a_moment_ago_leads_where_nobody_else_can),
+    cmocka_unit_test(a_leader_that_was_away_and_was_not_deposed_stays),
     cmocka_unit_test(affinity_moves_the_leader_only_to_one_that_caught_up),
     cmocka_unit_test(a_dead_member_is_replaced_only_after_it_was_given_up),
     cmocka_unit_test(everywhere_grows_to_three_and_keeps_a_dead_member_that_nobody_replaces),

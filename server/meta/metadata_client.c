@@ -10,7 +10,8 @@
 #include "meta/nodes_config.h"
 #include "proto/metadata.gen.h"
 
-#define CALL_NS 3000000000u
+#define PUT_NS 1000000000u /* one attempt: by then another member may lead */
+#define FOUND_NS 3000000000u
 #define BACKOFF_MIN_NS 50000000u
 #define BACKOFF_MAX_NS 1000000000u
 #define POLL_BACKOFF_MAX_NS 400000000u
@@ -416,7 +417,7 @@ static void put_send(struct put *p) {
     }
     p->open = p->begun = true;
     p->call = (struct fabric_call){.done = on_put};
-    send_request(c, &p->call, &d, METADATA_PUT, &m, CALL_NS);
+    send_request(c, &p->call, &d, METADATA_PUT, &m, PUT_NS);
 }
 
 static void put_retry(void *arg) {
@@ -477,7 +478,7 @@ static void founding_send(void *arg) {
 
     m.nodes_config = bytes_slice(f->nodes_config);
     f->call = (struct fabric_call){.done = on_founded};
-    send_request(f->c, &f->call, &d, METADATA_PROVISION, &m, CALL_NS);
+    send_request(f->c, &f->call, &d, METADATA_PROVISION, &m, FOUND_NS);
 }
 
 void metadata_client_provision(struct meta *m, struct slice nodes_config, meta_cas_fn done, void *arg) {

@@ -43,6 +43,7 @@ struct metadata_server {
     bool removed;       /* left the group with the entry just applied */
     bool left, asked;   /* was removed since the start; was told to join (METADATA_ADD) */
     bool writing, dead; /* dead: closed while a write was under way */
+    uint32_t led_by;    /* who led last, as far as known */
     unsigned reconcile_ticks, join_ticks;
     struct fabric_call join; /* in flight when join_open */
     bool join_open;

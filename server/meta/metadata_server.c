@@ -114,6 +114,13 @@ static void take_snapshot(struct metadata_server *s) {
 
 /* ---- the pump: one ready after the other ---- */
 
+static void note_leader(struct metadata_server *s, const struct raft_status *st) {
+    if (st->leader.id == 0 || st->leader.id == s->led_by)
+        return;
+    s->led_by = st->leader.id;
+    LOG_INFO("the metadata group has a leader", F_U64("node", s->led_by), F_U64("term", st->term));
+}
+
 static void ready_applied(struct metadata_server *s) {
     struct raft_ready rd = s->ready;
     struct raft_status st;
@@ -131,6 +138,7 @@ static void ready_applied(struct metadata_server *s) {
     raft_status(s->raft, &st);
     if (st.role != RAFT_LEADER)
         metadata_lost_lead(s);
+    note_leader(s, &st);
     if (s->removed) {
         s->removed = false;
         s->left = true; /* whoever took it out does not want it back at once */

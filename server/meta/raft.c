@@ -173,6 +173,12 @@ static void take_vote(struct raft *r, const struct raft_msg *m) {
     count_votes(r);
 }
 
+/* Somebody whose log is shorter than mine stands in vain, because nobody leads: I stand, at once. */
+static void stand_instead(struct raft *r) {
+    if (r->role == RAFT_FOLLOWER && (r->leader.id == 0 || r->elapsed >= r->p.election_ticks))
+        raft_campaign(r);
+}
+
 static void answer_vote(struct raft *r, const struct raft_msg *m) {
     uint64_t last = raft_log_last(&r->log), last_term = raft_log_term(&r->log, last);
     bool up_to_date = m->log_term > last_term || (m->log_term == last_term && m->index >= last);
@@ -189,6 +195,8 @@ static void answer_vote(struct raft *r, const struct raft_msg *m) {
         r->hard.vote = m->from;
         reset_timeout(r);
     }
+    if (pre && free_to && !up_to_date)
+        stand_instead(r);
 }
 
 /* ---- what followers do ---- */

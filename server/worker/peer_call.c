@@ -65,7 +65,7 @@ static void answer(struct worker *w, struct worker_call *c, const struct pp_repl
     arena_done(&a);
 }
 
-static void on_reply(struct worker *w, struct worker_call *c, struct slice bytes) {
+static void on_reply(struct worker *w, struct worker_call *c, uint32_t node, struct slice bytes) {
     struct route *r = worker_route(w, c->partition_key);
     struct pp_reply m;
     struct arena a = {0};
@@ -75,8 +75,8 @@ static void on_reply(struct worker *w, struct worker_call *c, struct slice bytes
     peer_take_hint(r, m.epoch, m.leader);
     if (m.code == PEER_PENDING)
         route_remote_outcome(r, c, REMOTE_PENDING, false);
-    else if (m.code == PEER_NOT_LEADER)
-        route_remote_outcome(r, c, REMOTE_NOT_DONE, true);
+    else if (m.code == PEER_NOT_LEADER) /* not yet, if it claimed the newest epoch: nobody knows better */
+        route_remote_outcome(r, c, REMOTE_NOT_DONE, node != r->leader.id);
     else if (m.code == WORKER_LOST_LEADERSHIP || m.code == WORKER_SHUTDOWN)
         route_remote_outcome(r, c, REMOTE_UNKNOWN, false);
     else {
@@ -91,6 +91,7 @@ static void on_done(struct fabric_call *f, enum rpc_status s, struct node_id fro
     struct remote_call *rc = CONTAINER_OF(f, struct remote_call, f);
     struct worker *w = rc->w;
     struct worker_call *c = rc->call;
+    const uint32_t node = rc->node;
 
     (void)from;
     (void)frame;
@@ -98,7 +99,7 @@ static void on_done(struct fabric_call *f, enum rpc_status s, struct node_id fro
     free(rc);
     c->remote = NULL;
     if (s == RPC_OK)
-        on_reply(w, c, reply);
+        on_reply(w, c, node, reply);
     else
         route_remote_outcome(worker_route(w, c->partition_key), c, s < RPC_DROPPED ? REMOTE_NOT_DONE : REMOTE_UNKNOWN,
                              true);
@@ -120,6 +121,7 @@ void remote_send(struct route *r, struct worker_call *c, uint32_t node) {
 
     rc->w = w;
     rc->call = c;
+    rc->node = node;
     rc->f.done = on_done;
     c->remote = rc;
     pp_call_encode(&m, &head);

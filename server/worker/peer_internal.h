@@ -19,6 +19,7 @@ struct remote_call {
     struct fabric_call f;
     struct worker *w;
     struct worker_call *call;
+    uint32_t node; /* who was asked */
 };
 /* remote_send() - hand a waiting call to the leader on @node; remote_answered() in routes.c gets what comes of it. */
 void remote_send(struct route *r, struct worker_call *c, uint32_t node);

@@ -96,6 +96,22 @@ static void who_does_not_lead_says_who_does(void **state) {
     rig_close(&r);
 }
 
+static void a_leader_that_does_not_lead_yet_is_asked_again(void **state) {
+    struct rig r;
+    struct rig_call c;
+
+    (void)state;
+    open_led_elsewhere(&r);
+    rig_invoke(&r, &c, rig_id(&r, 1, 5));
+    for (unsigned i = 0; i < 5; i++) { /* and nobody else is */
+        rig_reply(&r, rig_asked(&r),
+                  (struct pp_reply){.code = PEER_NOT_LEADER, .epoch = 2, .leader = SLICE_LIT("N3:1")});
+        rig_pass(&r, 310);
+        assert_memory_equal(asked(&r, r.asked[0]).request_id.data, c.c.request_id, 16);
+    }
+    rig_close(&r);
+}
+
 static void an_unknown_outcome_is_repeated_where_that_has_the_effect_of_once(void **state) {
     struct rig r;
     struct rig_call c, d;
@@ -169,6 +185,26 @@ static void a_node_that_says_nothing_is_asked_again_after_a_deadline(void **stat
     assert_int_equal(r.n_asked, 1);
     rig_pass(&r, 2200);
     assert_int_equal(r.n_asked, 2);
+    rig_close(&r);
+}
+
+static void a_newer_leader_is_asked_although_the_old_one_says_nothing(void **state) {
+    struct rig r;
+    struct rig_call c, d;
+    struct invocation_id id;
+
+    (void)state;
+    open_led_elsewhere(&r);
+    id = rig_id(&r, 1, 5);
+    rig_call_init(&d);
+    worker_call_restart(r.worker, &d.c, &id, 0, SLICE_NULL); /* would start twice: it waits for the old one */
+    rig_invoke(&r, &c, id);
+    assert_int_equal(r.n_asked, 2);
+    worker_leader_hint(r.worker, 1, 4, (struct node_id){3, 1});
+    rig_pass(&r, 1000); /* nobody answers at the address of node 3, so node 2 is asked what it knows */
+    assert_int_equal(r.n_asked, 3);
+    assert_memory_equal(asked(&r, r.asked[2]).request_id.data, c.c.request_id, 16);
+    assert_int_equal(c.answers + d.answers, 0);
     rig_close(&r);
 }
 
@@ -695,9 +731,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_call_for_a_leader_elsewhere_is_answered_from_there),
     cmocka_unit_test(an_answer_that_is_pending_is_asked_for_again_with_the_same_id),
     cmocka_unit_test(who_does_not_lead_says_who_does),
+    cmocka_unit_test(a_leader_that_does_not_lead_yet_is_asked_again),
     cmocka_unit_test(an_unknown_outcome_is_repeated_where_that_has_the_effect_of_once),
     cmocka_unit_test(what_certainly_did_not_happen_is_repeated_in_any_case),
     cmocka_unit_test(a_node_that_says_nothing_is_asked_again_after_a_deadline),
+    cmocka_unit_test(a_newer_leader_is_asked_although_the_old_one_says_nothing),
     cmocka_unit_test(an_answer_that_makes_no_sense_is_a_failure),
     cmocka_unit_test(a_call_waits_until_somebody_is_known_to_ask),
     cmocka_unit_test(waiting_calls_have_a_bound),

@@ -147,20 +147,6 @@ void worker_refuse_calls(struct route *r, enum worker_reply_code code, const cha
 
 /* ---- what happens to leaders ---- */
 
-void route_hint(struct route *r, epoch_t epoch, struct node_id leader) {
-    if (epoch <= r->epoch)
-        return;
-    r->epoch = epoch;
-    r->leader = leader;
-    r->ask_around = false;
-    dispatch_soon(r);
-}
-
-void route_leads_here(struct route *r) {
-    r->retry_ms = 0;
-    dispatch_all(r);
-}
-
 /* It may have happened, or may yet. Returns whether the call waits for another try; else it was answered. */
 static bool outcome_unknown(struct route *r, struct worker_call *c) {
     if (c->repeatable && !c->served) {
@@ -169,6 +155,33 @@ static bool outcome_unknown(struct route *r, struct worker_call *c) {
     }
     worker_call_answer(r->w, c, &(struct worker_reply){.code = WORKER_LOST_LEADERSHIP});
     return false;
+}
+
+/* Whoever led before may be silent: what has the effect of once does not wait for its answer. */
+static void leave_old_leader(struct route *r) {
+    LIST_FOREACH_SAFE (e, &r->calls) {
+        struct worker_call *c = LIST_ENTRY(e, struct worker_call, link);
+
+        if (c->where != CALL_REMOTE || !c->remote || c->remote->node == r->leader.id || !c->repeatable || c->served)
+            continue;
+        remote_drop(c);
+        set_where(r, c, CALL_WAITING);
+    }
+}
+
+void route_hint(struct route *r, epoch_t epoch, struct node_id leader) {
+    if (epoch <= r->epoch)
+        return;
+    r->epoch = epoch;
+    r->leader = leader;
+    r->ask_around = false;
+    leave_old_leader(r);
+    dispatch_soon(r);
+}
+
+void route_leads_here(struct route *r) {
+    r->retry_ms = 0;
+    dispatch_all(r);
 }
 
 void route_lost_here(struct route *r) {

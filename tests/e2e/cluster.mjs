@@ -104,7 +104,7 @@ export class Client {
       const at = this.at;
       const r = await request(`${this.ingresses[this.at]}/${this.target}/${this.counter(k)}/${this.handler}`,
         { json: 1, headers: { "idempotency-key": key }, timeout: this.timeout }).catch((e) => ({ failed: e }));
-      if (Date.now() - asked > 1500)
+      if (Date.now() - asked > Math.min(1500, 0.9 * this.timeout))
         this.slow.push(`${this.name}: ${key} at node ${at + 1}, asked ${new Date(asked).toISOString().slice(11, 23)}, ${Date.now() - asked} ms, ${r.status ?? r.failed.message}`);
       if (r.status === 200) {
         const value = typeof r.json() === "object" ? r.json().count : r.json();

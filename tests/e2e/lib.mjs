@@ -202,8 +202,10 @@ export function request(url, { method, json, body, headers = {}, timeout = 60000
       });
       res.on("aborted", () => reject(new Error("the connection was cut in the answer")));
     });
-    req.setTimeout(timeout, () => req.destroy(new Error(`no answer within ${timeout} ms: ${url}`)));
+    // of the whole attempt: a socket's own limit begins when it is connected, which a host that is gone never lets it be
+    const limit = setTimeout(() => req.destroy(new Error(`no answer within ${timeout} ms: ${url}`)), timeout);
     req.on("error", reject);
+    req.on("close", () => clearTimeout(limit));
     if (data !== undefined) req.write(data);
     req.end();
   });

@@ -31,6 +31,7 @@ struct faults { /* per mille, while faults are on */
 enum { SEEN_KINDS = 128, SEEN_ENTRIES = 32 };
 struct seen {
     uint64_t kinds[SEEN_KINDS], entries[SEEN_ENTRIES]; /* records; commands of SDKs, from SP_INPUT on */
+    uint64_t longest_wait_ns, most_leads;              /* sim_silent.c: of a client; of a round */
 };
 struct seen *seen_new(void);
 void seen_record(struct seen *s, const struct record_view *r);

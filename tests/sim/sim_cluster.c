@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/sim/sim_cluster.c : a cluster of 3, 5 or 7 nodes: what happens next, a run.
  *
- *     sim_cluster --seed S [--trace] | --from S --count N [--jobs J] [--mutant] [--all-commands]
+ *     sim_cluster --seed S [--trace] | --from S --count N [--jobs J] [--mutant] [--all-commands] [--silent]
  *
  * Faults, while they last (sim_faults.c): processes are killed or stopped, machines lose power, sometimes all at
  * once (what was not synced is lost in all of the hard cases), and start again; one node loses its whole disk; links
@@ -14,6 +14,8 @@
  * Checked in every run: what the clients check (sim_clients.c) and sim_check.c checks; after all faults have ended
  * every operation has its result within bounded virtual time, all replicas reach equal LSNs with equal tables, and the
  * chains are short again.
+ *
+ * --silent: nothing but nodes that fall silent, and how long clients wait then (sim_silent.c).
  *
  * Each seed runs in a process of its own: it leaves no memory behind, and a failed assertion is a violation like
  * others. */
@@ -79,7 +81,7 @@ static void consider_host(struct cluster *c, struct event *best, struct host *h)
     }
 }
 
-static void step(struct cluster *c) {
+void cluster_step(struct cluster *c) {
     struct event e = {.at_ns = UINT64_MAX};
 
     for (unsigned i = 0; i < c->n; i++)
@@ -120,7 +122,7 @@ static void on_registered(void *arg, int status, uint32_t version, const struct 
     ((struct sim_node *)arg)->registering = false;
 }
 
-static void register_service(struct cluster *c) {
+void cluster_register_service(struct cluster *c) {
     for (unsigned i = 0; i < c->n; i++) {
         struct host *h = &c->hosts[i];
         char *text;
@@ -143,7 +145,7 @@ static bool run_until(struct cluster *c, bool (*done)(struct cluster *), uint64_
         if ((i & 15) == 0) {
             clients_drive(&c->clients);
             clients_signal(&c->clients);
-            register_service(c);
+            cluster_register_service(c);
             faults_strike(c);
         }
         if ((i & 255) == 0) {
@@ -151,7 +153,7 @@ static bool run_until(struct cluster *c, bool (*done)(struct cluster *), uint64_
             if (done && done(c))
                 return true;
         }
-        step(c);
+        cluster_step(c);
     }
     return !done && !c->w.violation[0];
 }
@@ -228,7 +230,7 @@ static void cluster_init(struct cluster *c, uint64_t seed, bool trace, struct se
     c->n = rng_chance(&c->w.rng, 750) ? 3 : rng_chance(&c->w.rng, 750) ? 5 : 7;
     c->copies = c->n > 3 && rng_chance(&c->w.rng, 500) ? 3 : 2;
     c->early = rng_chance(&c->w.rng, 200);
-    c->placed = c->n > 3 && rng_chance(&c->w.rng, 500);
+    c->replicas = c->n > 3 && rng_chance(&c->w.rng, 500) ? CLUSTER_REPLICAS : 0;
     c->flapping = rng_chance(&c->w.rng, 100);
     c->replace_delay_ns = (rng_chance(&c->w.rng, 500) ? 2 : 30) * S;
     clients_plan(&c->clients, &c->w);
@@ -243,6 +245,24 @@ static void cluster_init(struct cluster *c, uint64_t seed, bool trace, struct se
         host_init(&c->hosts[i], c, i + 1);
         c->hosts[i].restart_ns = c->now_ns + rng_below(&c->w.rng, 500 * MS);
     }
+}
+
+static bool run_silent(uint64_t seed, bool trace, struct seen *seen) {
+    struct cluster *c = xnew(struct cluster);
+    uint64_t worst;
+
+    cluster_init(c, seed, trace, seen);
+    c->n = 3;
+    c->copies = 2;
+    c->replicas = rng_chance(&c->w.rng, 500) ? 2 : 0;
+    c->replace_delay_ns = 30 * S;
+    c->w.faults = (struct faults){0};
+    worst = silent_run(c);
+    seen->longest_wait_ns = MAX(seen->longest_wait_ns, worst);
+    if (c->w.violation[0] || trace)
+        (void)printf("seed %llu: %s (longest wait %.2f s, %.1f s)\n", (unsigned long long)seed,
+                     c->w.violation[0] ? c->w.violation : "ok", (double)worst / 1e9, (double)c->now_ns / 1e9);
+    return !c->w.violation[0];
 }
 
 static bool run_seed(uint64_t seed, bool trace, struct seen *seen) {
@@ -266,14 +286,16 @@ static bool run_seed(uint64_t seed, bool trace, struct seen *seen) {
     return !c->w.violation[0];
 }
 
+typedef bool (*run_fn)(uint64_t seed, bool trace, struct seen *seen);
+
 /* In a child: 0 no violation. */
-static pid_t start_seed(uint64_t seed, struct seen *seen) {
+static pid_t start_seed(run_fn run, uint64_t seed, struct seen *seen) {
     pid_t pid;
 
     (void)fflush(stdout);
     pid = fork();
     if (pid == 0) {
-        bool ok = run_seed(seed, false, seen);
+        bool ok = run(seed, false, seen);
 
         (void)fflush(stdout);
         _exit(ok ? 0 : 1);
@@ -281,7 +303,8 @@ static pid_t start_seed(uint64_t seed, struct seen *seen) {
     return pid;
 }
 
-static unsigned run_many(uint64_t from, uint64_t count, unsigned jobs, bool stop_at_first, struct seen *seen) {
+static unsigned run_many(run_fn run, uint64_t from, uint64_t count, unsigned jobs, bool stop_at_first,
+                         struct seen *seen) {
     uint64_t next = from, seeds[64];
     pid_t pids[64] = {0};
     unsigned running = 0, failed = 0;
@@ -294,7 +317,7 @@ static unsigned run_many(uint64_t from, uint64_t count, unsigned jobs, bool stop
             while (pids[i])
                 i++;
             seeds[i] = next++;
-            pids[i] = start_seed(seeds[i], seen);
+            pids[i] = start_seed(run, seeds[i], seen);
             running++;
             continue;
         }
@@ -317,6 +340,7 @@ int main(int argc, char **argv) {
     uint64_t from = 1, count = 1, jobs = 1;
     bool trace = false, mutant = false, all = false;
     struct seen *seen = seen_new();
+    run_fn run = run_seed;
     unsigned failed;
 
     for (int i = 1; i < argc; i++) {
@@ -326,6 +350,8 @@ int main(int argc, char **argv) {
             mutant = true; /* success is a violation found */
         else if (strcmp(argv[i], "--all-commands") == 0)
             all = true; /* every command must have been applied in one of the seeds */
+        else if (strcmp(argv[i], "--silent") == 0)
+            run = run_silent;
         else if (i + 1 < argc && (strcmp(argv[i], "--seed") == 0 || strcmp(argv[i], "--from") == 0))
             from = strtoull(argv[++i], NULL, 10);
         else if (i + 1 < argc && strcmp(argv[i], "--count") == 0)
@@ -335,15 +361,19 @@ int main(int argc, char **argv) {
         else {
             (void)fprintf(
                 stderr,
-                "usage: sim_cluster --seed S [--trace] | --from S --count N [--jobs J] [--mutant] [--all-commands]\n");
+                "usage: sim_cluster --seed S [--trace] | --from S --count N [--jobs J] [--mutant] [--all-commands] "
+                "[--silent]\n");
             return 2;
         }
     }
-    logging_set_level(trace ? RS_LOG_WARN : 0);
+    logging_set_level(trace ? RS_LOG_INFO : 0);
     if (trace)
-        return run_seed(from, true, seen) ? 0 : 1;
-    failed = run_many(from, count, (unsigned)MIN(MAX(jobs, 1u), 64u), mutant, seen);
+        return run(from, true, seen) ? 0 : 1;
+    failed = run_many(run, from, count, (unsigned)MIN(MAX(jobs, 1u), 64u), mutant, seen);
     (void)printf("%llu seeds, %u violations\n", (unsigned long long)count, failed);
+    if (run == run_silent)
+        (void)printf("longest wait of a client: %.2f s, at most %llu leaders in a round\n",
+                     (double)seen->longest_wait_ns / 1e9, (unsigned long long)seen->most_leads);
     if (all)
         failed += !seen_everything(seen);
     return mutant ? !failed : failed != 0;

@@ -133,7 +133,7 @@ struct cluster {
     struct host hosts[MAX_NODES];
     unsigned n, copies; /* nodes; copies of a record */
     bool early;         /* faults begin while the cluster forms */
-    bool placed;        /* three replicas of a partition; else one on every node */
+    unsigned replicas;  /* of a partition; 0: one on every node */
     bool flapping;      /* leaders are moved all the time */
     uint64_t replace_delay_ns;
     struct plan plan;
@@ -146,6 +146,11 @@ struct cluster {
     struct checks checks;
     unsigned crashes, cuts, pauses, disk_faults, slow_links, orders;
 };
+
+void cluster_step(struct cluster *c);             /* the next event */
+void cluster_register_service(struct cluster *c); /* again and again */
+/* silent_run() - nodes that fall silent (sim_silent.c); the longest wait of a client, ns. */
+uint64_t silent_run(struct cluster *c);
 
 void faults_plan(struct cluster *c); /* draws what will happen from now on */
 void faults_strike(struct cluster *c);

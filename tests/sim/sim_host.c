@@ -465,13 +465,13 @@ static void on_provisioned(void *arg, int status, bool newly, const struct err *
 }
 
 static void provision(struct sim_node *n) {
-    char copies[16];
+    char copies[16], replicas[16];
     struct provision_params p = {
         .cluster_name = "sim", .num_partitions = CLUSTER_PARTITIONS, .log_replication = copies};
 
-    if (n->host->cluster->placed)
-        p.partition_replication = "{node: 3}";
-
+    (void)snprintf(replicas, sizeof replicas, "{node: %u}", n->host->cluster->replicas);
+    if (n->host->cluster->replicas)
+        p.partition_replication = replicas;
     (void)snprintf(copies, sizeof copies, "{node: %u}", n->host->cluster->copies);
     cluster_provision(n->meta, &p, on_provisioned, n);
 }

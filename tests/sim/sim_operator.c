@@ -252,7 +252,7 @@ static void place(struct cluster *c, uint32_t p) {
     struct epoch_change ch = {.kind = PLACE};
     struct host *by = anybody(c);
 
-    if (!by || !c->placed)
+    if (!by || !c->replicas)
         return;
     draw_nodes(c, ch.nodes);
     world_trace(&c->w, "operator: partition %u shall be on n%u, n%u, n%u", p, ch.nodes[0], ch.nodes[1], ch.nodes[2]);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Single steps of the Raft core; what it does as a group is in raft_sim_test.c. */
+#include "meta/raft.h"
+#include "unit.h"
+
+static const struct raft_member a = {1, 10}, b = {2, 20}, c = {3, 30};
+
+/* Member a of {a, b, c}, up to entry 5 of term 2, which it has from a snapshot. */
+static struct raft *member(void) {
+    struct raft_snapshot s = {.index = 5, .term = 2, .config = {.version = 1, .n = 3, .voters = {a, b, c}}};
+    struct raft_params p = {.self = a,
+                            .election_ticks = 10,
+                            .heartbeat_ticks = 2,
+                            .seed = 7,
+                            .hard = {.term = 2, .commit = 5},
+                            .snapshot = &s,
+                            .applied = 5};
+    struct raft *r;
+
+    s.data = bytes_copy(SLICE_LIT("x"));
+    assert_int_equal(raft_new(&p, &r, NULL), 0);
+    (void)bytes_unref(s.data);
+    return r;
+}
+
+static void hear(struct raft *r, struct raft_msg m) {
+    m.to = a;
+    raft_step(r, &m);
+}
+
+/* How many messages of @type it wants to send; everything is carried out. */
+static unsigned sends(struct raft *r, enum raft_msg_type type, bool reject) {
+    struct raft_ready rd;
+    unsigned n = 0;
+
+    while (raft_ready(r, &rd)) {
+        for (size_t i = 0; i < rd.n_late; i++)
+            n += rd.late[i].type == type && rd.late[i].reject == reject;
+        raft_stored(r, &rd);
+    }
+    return n;
+}
+
+static const struct raft_msg heartbeat = {.type = RAFT_HEARTBEAT, .from = {2, 20}, .term = 2, .commit = 5};
+static const struct raft_msg behind = {.type = RAFT_PREVOTE, .from = {3, 30}, .term = 3, .index = 4, .log_term = 2};
+
+static void who_is_asked_by_one_with_a_shorter_log_stands_itself(void **state) {
+    struct raft *r = member();
+
+    (void)state;
+    hear(r, behind); /* nobody leads */
+    assert_int_equal(sends(r, RAFT_PREVOTE, false), 2);
+    (void)raft_free(r);
+
+    r = member();
+    hear(r, behind);
+    assert_int_equal(sends(r, RAFT_PREVOTE_R, true), 1);
+    (void)raft_free(r);
+}
+
+static void while_somebody_leads_nobody_stands(void **state) {
+    struct raft *r = member();
+    struct raft_status st;
+
+    (void)state;
+    hear(r, heartbeat);
+    assert_int_equal(sends(r, RAFT_HEARTBEAT_R, false), 1);
+    hear(r, behind);
+    assert_int_equal(sends(r, RAFT_PREVOTE, false), 0);
+    raft_status(r, &st);
+    assert_int_equal(st.role, RAFT_FOLLOWER);
+    assert_int_equal(st.leader.id, 2);
+    for (int i = 0; i < 10; i++) /* its silence is as long as an election takes, mine has not begun */
+        raft_tick(r);
+    hear(r, behind);
+    assert_int_equal(sends(r, RAFT_PREVOTE, false), 2);
+    (void)raft_free(r);
+}
+
+static void one_with_an_equal_log_gets_the_vote(void **state) {
+    struct raft *r = member();
+    struct raft_msg m = behind;
+
+    (void)state;
+    m.index = 5;
+    hear(r, m);
+    assert_int_equal(sends(r, RAFT_PREVOTE_R, false), 1);
+    (void)raft_free(r);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(who_is_asked_by_one_with_a_shorter_log_stands_itself),
+    cmocka_unit_test(while_somebody_leads_nobody_stands),
+    cmocka_unit_test(one_with_an_equal_log_gets_the_vote),
+};
+const struct unit_group raft_test_group = UNIT_GROUP(tests);
