@@ -778,6 +778,52 @@ static void history_on_a_lost_node_leaves_the_chain_by_trimming_and_delays_nobod
     trio_free(t);
 }
 
+/* It forgets what it only heard: how far the log is committed. */
+static void restart_server(struct trio *t, uint32_t node) {
+    struct log_server_params p = {.loop = t->n->loop, .pool = &t->n->exec, .node_id = node, .store = t->disks[node]};
+    bool closed = false;
+
+    log_server_close(t->servers[node], node_server_closed, &closed);
+    node_settle(t->n);
+    assert_true(closed);
+    assert_int_equal(log_server_open(&p, &t->servers[node], NULL), 0);
+}
+
+static void what_one_member_trimmed_is_not_missed_on_another_when_the_third_lost_it(void **state) {
+    struct trio *t = trio_new(14);
+    int trimmed = 1;
+
+    life(t);
+    node_settle(t->n);
+    assert_int_equal(append(t, 5), 0);
+    node_settle(t->n);
+    t->down[1] = true;
+    assert_int_equal(append(t, 3), 0);
+    node_pass(t->n, 1000000000u);
+    assert_int_equal(t->next, 9);
+    log_trim(t->log, 8, on_trimmed, &trimmed);
+    node_pass(t->n, 1000000000u);
+    assert_int_equal(trimmed, 0);
+    t->layer = log_node_close(t->layer);
+    node_settle(t->n);
+    restart_server(t, 3);
+    t->down[1] = false; /* it has 1 to 5 still; nobody has 6 to 8 */
+    t->down[2] = true;
+    set_storage(t, 2, STORAGE_DATA_LOSS);
+    follow(t);
+    (void)log_reader_close(t->reader);
+    t->next = 9;
+    t->reader = log_read(t->log, 9, &reader_events, t);
+    log_lead(t->log, t->epoch, on_led, t);
+    node_pass(t->n, 5000000000u);
+    assert_int_equal(t->led, 1);
+    assert_int_equal(t->led_status, 0);
+    assert_int_equal(append(t, 2), 0);
+    node_pass(t->n, 1000000000u);
+    assert_int_equal(t->next, 11);
+    trio_free(t);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(one_dead_member_is_tolerated_two_stall_until_one_is_back),
     cmocka_unit_test(a_new_leader_keeps_what_was_acknowledged_with_one_member_dead),
@@ -791,6 +837,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_reader_closes_a_segment_whose_leader_died_while_somebody_sealed_it),
     cmocka_unit_test(a_reader_hears_of_the_tail_although_its_log_server_missed_the_news),
     cmocka_unit_test(an_operator_seals_a_log_and_its_leader_opens_it_again_unless_it_is_for_good),
+    cmocka_unit_test(what_one_member_trimmed_is_not_missed_on_another_when_the_third_lost_it),
     cmocka_unit_test(history_on_a_lost_node_leaves_the_chain_by_trimming_and_delays_nobody),
     cmocka_unit_test(a_reign_survives_seals_lost_stores_and_changed_replication_without_losing_or_doubling),
 };

@@ -55,16 +55,28 @@ static void stored(struct ls_req *req, const struct ls_reply *reply) {
     release(r);
 }
 
-/* First offset of the range that the member lacks; until: it has all. What it trimmed counts as there. */
+/* The first offset that somebody may still need: what one member trimmed no other needs to have. */
+static uint32_t first_needed(const struct repair *r) {
+    uint32_t first = r->p.from;
+
+    for (uint32_t i = 0; i < r->quorum.n; i++)
+        for (size_t k = 0; k < r->copies[i].get.n; k++) {
+            const struct ls_entry *e = &r->copies[i].get.entries[k];
+
+            if (e->kind == LS_TRIM_GAP && e->to >= first)
+                first = e->to + 1;
+        }
+    return MIN(first, r->p.until);
+}
+
+/* First offset of the range that the member lacks; until: it has all. */
 static uint32_t first_missing(const struct repair *r, const struct copy *c) {
-    uint32_t next = r->p.from;
+    uint32_t next = first_needed(r);
 
     for (size_t i = 0; i < c->get.n; i++) {
         const struct ls_entry *e = &c->get.entries[i];
 
-        if (e->kind == LS_TRIM_GAP && e->to >= next)
-            next = e->to + 1;
-        else if (e->kind == LS_DATA && e->offset == next)
+        if (e->kind == LS_DATA && e->offset == next)
             next++;
     }
     return next < r->p.until ? next : r->p.until;
