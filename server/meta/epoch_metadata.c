@@ -4,9 +4,12 @@
 #include "meta/json.h"
 #include "meta/nodes_config.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define STALE_NS 1000000000u /* a claim that is under way for longer yields to one that was made meanwhile */
 
 void epoch_metadata_key(partition_id_t p, char ret[META_KEY_MAX]) {
     snprintf(ret, META_KEY_MAX, EPOCH_KEY_PREFIX "%u", p);
@@ -240,6 +243,8 @@ struct claim {
     partition_id_t partition;
     uint64_t nonce; /* in the value: tells my claim from any other of the same node */
     epoch_t epoch;  /* of the last attempt */
+    struct loop *loop;
+    uint64_t since_ns;
     epoch_claim_fn done;
     void *arg;
 };
@@ -276,6 +281,9 @@ static int claim_compute(void *arg, uint32_t version, struct slice current, stru
     leader = json_object_get(o, "leader_metadata");
     if (leader && json_field_u64(leader, "claim", false, &nonce, NULL) == 0 && nonce == c->nonce && e.epoch == c->epoch)
         return 1;
+    if (c->epoch && e.epoch >= c->epoch && loop_now_ns(c->loop) - c->since_ns > STALE_NS)
+        return err_set(err, RS_EEXIST, "partition %u: another node claimed epoch %" PRIu64 " meanwhile", c->partition,
+                       e.epoch);
     c->epoch = e.epoch + 1;
     snprintf(id, sizeof id, NODE_ID_FMT, NODE_ID_ARG(c->self));
     leader = json_object();
@@ -300,7 +308,13 @@ void epoch_claim(struct meta *m, partition_id_t p, struct node_id self, uint64_t
     struct claim *c = xnew(struct claim);
     char key[META_KEY_MAX];
 
-    *c = (struct claim){.self = self, .partition = p, .nonce = loop_random_u64(m->loop) | 1, .done = done, .arg = arg};
+    *c = (struct claim){.self = self,
+                        .partition = p,
+                        .nonce = loop_random_u64(m->loop) | 1,
+                        .loop = m->loop,
+                        .since_ns = loop_now_ns(m->loop),
+                        .done = done,
+                        .arg = arg};
     epoch_metadata_key(p, key);
     meta_update_take(m, key, deadline_ns, claim_compute, claim_written, c);
 }

@@ -10,6 +10,7 @@
 #include "meta/meta.h"
 #include "meta/node_marker.h"
 #include "meta/epoch_metadata.h"
+#include "meta/fake_meta.h"
 #include "meta/partition_table.h"
 #include "storage/sim_storage.h"
 #include "storage/store.h"
@@ -486,6 +487,31 @@ static void epochs_only_rise_and_other_fields_stay(void **state) {
     rig_free(g);
 }
 
+static void a_claim_that_waits_for_long_yields_to_one_that_was_made_meanwhile(void **state) {
+    struct rig *g = rig_new();
+    struct claimed c[2] = {0};
+    struct fake_meta *f = fake_meta_new(g->loop);
+    struct bytes *value = bytes_copy(
+        SLICE_LIT("{\"version\":1,\"epoch\":1,\"leader_metadata\":{\"node_id\":\"N5:1\",\"partition_id\":7}}"));
+
+    for (unsigned i = 0; i < 2; i++) { /* first a short wait, then a long one */
+        f->stuck = true;
+        epoch_claim(&f->m, i ? 8 : 7, (struct node_id){1, 4}, 0, on_claimed, &c[i]);
+        settle(g);
+        meta_publish(&f->m, i ? "pp_epoch_8" : "pp_epoch_7", 1, value);
+        g->now += i ? 1100000000 : 500000000;
+        fake_meta_go_on(f);
+        settle(g);
+        g->now += 1000000000; /* it tries again after a while */
+        settle(g);
+    }
+    assert_true(c[0].calls == 1 && c[0].status == 0 && c[0].epoch == 2);
+    assert_true(c[1].calls == 1 && c[1].status == RS_EEXIST);
+    (void)bytes_unref(value);
+    (void)meta_free(&f->m);
+    rig_free(g);
+}
+
 /* ---- marker ---- */
 
 static void a_directory_knows_whose_it_is(void **state) {
@@ -552,6 +578,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(of_two_processes_with_one_name_one_joins),
     cmocka_unit_test(what_waits_is_dropped_with_the_handle),
     cmocka_unit_test(epochs_only_rise_and_other_fields_stay),
+    cmocka_unit_test(a_claim_that_waits_for_long_yields_to_one_that_was_made_meanwhile),
     cmocka_unit_test(a_directory_knows_whose_it_is),
 };
 const struct unit_group meta_test_group = UNIT_GROUP(tests);

@@ -364,6 +364,10 @@ static void on_epoch(void *arg, int status, epoch_t epoch, const struct err *err
     }
     if (p->role == PARTITION_FOLLOWER)
         set_role(p, PARTITION_CANDIDATE);
+    if (status == RS_EEXIST) {
+        lead_ended(p, "somebody else claimed an epoch meanwhile, after epoch", p->epoch);
+        return;
+    }
     if (status < 0) {
         try_again(p, "cannot claim a leader epoch", err);
         return;
