@@ -38,8 +38,8 @@ int epoch_metadata_get(const struct meta *m, partition_id_t p, struct epoch_meta
                        struct err *err) RS_WARN_UNUSED;
 
 /* epoch_claim() - raise the leader epoch of @p by one in the name of @self; creates the value (replica set {@self})
- * when absent. Claims of one turn share one commit. @done: status 0 and the claimed epoch; RS_EEXIST: it was under way for
- * so long that whoever claimed the next one meanwhile knew more than @self. */
+ * when absent. Claims of one turn share one commit. @done: status 0 and the claimed epoch; RS_EEXIST: it was under way
+ * for so long that whoever claimed the next one meanwhile knew more than @self. */
 typedef void (*epoch_claim_fn)(void *arg, int status, epoch_t epoch, const struct err *err);
 void epoch_claim(struct meta *m, partition_id_t p, struct node_id self, uint64_t deadline_ns, epoch_claim_fn done,
                  void *arg);
