@@ -40,12 +40,15 @@ static void tell_all(struct metadata_server *s) {
         tell(s, MAP_ENTRY(n, struct kv_value, node));
 }
 
+/* What it had stored goes, and with it its name: a member that missed its removal may still count on its votes, and on
+ * the entries that it acknowledged. */
 static void become_standby(struct metadata_server *s) {
     struct store_batch *b = store_batch_new();
 
     LOG_WARN("this node is no longer a member of the metadata group");
     s->state = METADATA_IS_STANDBY;
     s->marker.member = false;
+    s->marker.self.created_ms = MAX(s->marker.self.created_ms + 1, loop_wall_ns(s->p.loop) / 1000000);
     raft_store_clear(b, s->table);
     raft_store_put_marker(b, s->table, &s->marker);
     store_commit(s->p.store, b, NULL, NULL);

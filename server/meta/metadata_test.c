@@ -471,6 +471,42 @@ static void a_member_that_was_removed_stays_away_until_it_is_told_to_join(void *
     world_close(&w);
 }
 
+/* B acknowledged what C missed, and is removed while C is away. C still takes B for a member: with an empty log B must
+ * not help it to lead. */
+static void a_member_that_was_removed_does_not_vote_for_one_that_missed_it(void **state) {
+    struct world w;
+    struct tnode *a, *b, *c;
+    struct bytes *value;
+
+    (void)state;
+    three_up(&w);
+    pass(&w, 2000);
+    a = leader(&w);
+    assert_non_null(a);
+    b = &w.n[a == &w.n[0] ? 1 : 0];
+    c = &w.n[a == &w.n[2] ? 1 : 2];
+    assert_int_equal(cas(&w, a, "k", 0, "old"), 0);
+    node_stop(c, false);
+    assert_int_equal(cas(&w, a, "k", 1, "new"), 0);
+    assert_int_equal(tell(&w, a, METADATA_REMOVE, b->joined.self.id), MD_OK);
+    pass(&w, 1000);
+    assert_int_equal(members_of(b), 0);
+    node_stop(a, true);
+    node_start(c);
+    pass(&w, 20000);
+    assert_null(leader(&w));
+    node_start(a);
+    pass(&w, 10000);
+    assert_ptr_equal(leader(&w), a);
+    assert_int_equal(cas(&w, c, "k", 1, "lost"), RS_EEXIST);
+    assert_int_equal(meta_get(c->meta, "k", NULL, &value), 0);
+    assert_true(slice_eq_str(bytes_slice(value), "new"));
+    assert_int_equal(tell(&w, b, METADATA_ADD, 0), MD_OK);
+    pass(&w, 5000);
+    assert_int_equal(members_of(a), 3);
+    world_close(&w);
+}
+
 static void the_store_of_an_older_lone_node_is_taken_over(void **state) {
     struct world w;
     struct tnode *n;
@@ -541,6 +577,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(without_a_majority_nothing_is_written_and_nothing_is_falsely_refused),
     cmocka_unit_test(a_node_that_lost_its_disk_is_not_taken_for_its_old_self),
     cmocka_unit_test(a_member_that_was_removed_stays_away_until_it_is_told_to_join),
+    cmocka_unit_test(a_member_that_was_removed_does_not_vote_for_one_that_missed_it),
     cmocka_unit_test(the_store_of_an_older_lone_node_is_taken_over),
 };
 const struct unit_group metadata_test_group = UNIT_GROUP(tests);
