@@ -13,7 +13,11 @@
 #include "meta/logs_config.h"
 #include "proto/command.h"
 
-enum { CALLERS = 6, ROUNDS = 4, MOST_LEADS = 6 /* of both partitions, in a round */ };
+enum {
+    CALLERS = 6,
+    ROUNDS = 4,
+    MOST_LEADS = 8 /* of both partitions in a round: away from who is silent, and back, twice */
+};
 #define S 1000000000ull
 #define MS 1000000ull
 #define PATIENCE (1 * S)
