@@ -131,8 +131,10 @@ static struct control_processor processor_from(const struct ctl_processor *m) {
 static void hint_worker(struct control *c, uint32_t node, const struct control_processor *p) {
     if (p->info.leader_epoch)
         worker_leader_hint(c->p.worker, p->info.id, p->info.leader_epoch, p->info.leader);
-    if (p->info.role == PARTITION_LEADER)
+    if (p->info.role == PARTITION_LEADER) {
+        worker_leads_hint(c->p.worker, p->info.id, p->info.epoch);
         worker_applied_hint(c->p.worker, p->info.id, p->info.applied);
+    }
     if (p->info.durable)
         worker_durable_hint(c->p.worker, p->info.id, node, p->info.durable);
 }

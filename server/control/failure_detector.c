@@ -92,6 +92,9 @@ void fd_heard(struct failure_detector *fd, struct node_id id, uint64_t instance,
         return;
     if (id.generation > n->id.generation || (n->instance && instance > n->instance))
         reset(n, id);
+    n->gone = n->gone && !from_itself;
+    if (n->gone)
+        return;
     n->instance = instance;
     n->leaving |= leaving;
     if (age < n->age) {
@@ -105,6 +108,7 @@ void fd_gone(struct failure_detector *fd, struct node_id id) {
 
     if (n && n->id.generation == id.generation) {
         n->age = UINT32_MAX;
+        n->gone = true;
         step(fd, n);
     }
 }

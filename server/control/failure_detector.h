@@ -23,6 +23,7 @@ struct fd_node {
     uint32_t age;      /* ticks since it was heard of, by anybody */
     enum fd_state state;
     bool leaving, died; /* died: was alive in this generation before */
+    bool gone;          /* its process has ended: what others say of it is old */
     uint32_t good;      /* ticks in a row with fresh news */
     uint64_t seen_ms;   /* unix time of the last news */
 };

@@ -122,6 +122,14 @@ static void a_process_known_to_have_ended_is_dead_at_once(void **state) {
     assert_true(fd_is_alive(&fd, 2));
     fd_gone(&fd, two);
     assert_false(fd_is_alive(&fd, 2));
+    for (unsigned i = 0; i < 5; i++) { /* others heard of it a moment ago */
+        fd_heard(&fd, two, 500, 0, false, false, 2);
+        fd_tick(&fd);
+        assert_int_equal(fd_find(&fd, 2)->state, FD_DEAD);
+    }
+    fd_heard(&fd, two, 500, 0, false, true, 2); /* itself */
+    fd_tick(&fd);
+    assert_int_equal(fd_find(&fd, 2)->state, FD_SUSPECT);
 }
 
 static void who_hears_nothing_is_lonely(void **state) {

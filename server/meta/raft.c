@@ -9,6 +9,7 @@
 
 #define MESSAGE_BYTES (64u << 10)
 #define UNCOMMITTED_BYTES (4u << 20)
+enum { HURRIES = 3, HURRY_TICKS = 2 }; /* campaigns in a row when the leader is known to be gone */
 static const struct raft_member nobody;
 
 static uint64_t next_random(struct raft *r) { /* xorshift64* */
@@ -83,6 +84,7 @@ void raft_become_follower(struct raft *r, uint64_t term, struct raft_member lead
         r->config_index = 0;
     r->role = RAFT_FOLLOWER;
     r->leader = leader;
+    r->hurry = leader.id ? 0 : r->hurry;
     r->transfer = nobody;
     reset_timeout(r);
 }
@@ -134,6 +136,10 @@ void raft_campaign(struct raft *r) {
     r->role = RAFT_PRECANDIDATE;
     r->leader = nobody;
     reset_timeout(r);
+    if (r->hurry) { /* others may not know yet that the leader is gone */
+        r->hurry--;
+        r->timeout = HURRY_TICKS;
+    }
     if (quorum(r) == 1)
         campaign_for_real(r, false);
     else
@@ -368,6 +374,7 @@ void raft_gone(struct raft *r, uint32_t id) {
     r->leader = nobody;
     r->elapsed = 0;
     r->timeout = 1 + 3 * rank;
+    r->hurry = HURRIES;
 }
 
 /* ---- ready ---- */

@@ -63,6 +63,7 @@ struct raft {
     uint64_t self_match; /* leader: what is durable here */
     uint64_t rng;
     unsigned elapsed, timeout, heartbeat_elapsed;
+    unsigned hurry; /* campaigns that follow each other soon */
     uint64_t round; /* of heartbeats that reads wait for */
     struct raft_pending_read *pending;
     size_t n_pending;

@@ -77,6 +77,31 @@ static void while_somebody_leads_nobody_stands(void **state) {
     (void)raft_free(r);
 }
 
+/* The first of the voters that are left stands at once, and again soon: others may not know yet. */
+static void when_the_leader_is_gone_nobody_waits_for_long(void **state) {
+    struct raft *r = member();
+
+    (void)state;
+    hear(r, heartbeat);
+    (void)sends(r, RAFT_HEARTBEAT_R, false);
+    raft_gone(r, 3); /* it does not lead */
+    raft_tick(r);
+    assert_int_equal(sends(r, RAFT_PREVOTE, false), 0);
+    raft_gone(r, 2);
+    raft_tick(r);
+    assert_int_equal(sends(r, RAFT_PREVOTE, false), 2);
+    for (unsigned i = 0; i < 3; i++) {
+        raft_tick(r);
+        assert_int_equal(sends(r, RAFT_PREVOTE, false), 0);
+        raft_tick(r);
+        assert_int_equal(sends(r, RAFT_PREVOTE, false), 2);
+    }
+    for (unsigned i = 0; i < 9; i++)
+        raft_tick(r);
+    assert_int_equal(sends(r, RAFT_PREVOTE, false), 0);
+    (void)raft_free(r);
+}
+
 static void one_with_an_equal_log_gets_the_vote(void **state) {
     struct raft *r = member();
     struct raft_msg m = behind;
@@ -91,6 +116,7 @@ static void one_with_an_equal_log_gets_the_vote(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(who_is_asked_by_one_with_a_shorter_log_stands_itself),
     cmocka_unit_test(while_somebody_leads_nobody_stands),
+    cmocka_unit_test(when_the_leader_is_gone_nobody_waits_for_long),
     cmocka_unit_test(one_with_an_equal_log_gets_the_vote),
 };
 const struct unit_group raft_test_group = UNIT_GROUP(tests);

@@ -124,6 +124,11 @@ void worker_leader_hint(struct worker *w, uint32_t partition, epoch_t epoch, str
     route_hint(&w->routes[partition], epoch, leader);
 }
 
+void worker_leads_hint(struct worker *w, uint32_t partition, epoch_t epoch) {
+    if (partition < w->n && !w->stopping && w->routes[partition].epoch == epoch)
+        route_has_leader(&w->routes[partition]);
+}
+
 void worker_applied_hint(struct worker *w, uint32_t partition, lsn_t applied) {
     if (partition < w->n && !w->stopping && w->routes[partition].p)
         partition_seen_applied(w->routes[partition].p, applied);

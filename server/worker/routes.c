@@ -179,6 +179,11 @@ void route_hint(struct route *r, epoch_t epoch, struct node_id leader) {
     dispatch_soon(r);
 }
 
+void route_has_leader(struct route *r) {
+    if (r->retry_ms) /* somebody asked too early */
+        dispatch_soon(r);
+}
+
 void route_leads_here(struct route *r) {
     r->retry_ms = 0;
     dispatch_all(r);

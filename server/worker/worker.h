@@ -126,6 +126,8 @@ void worker_control_send(struct fabric *f, struct node_id to, const struct worke
 void worker_placement(struct worker *w, uint32_t partition, const struct epoch_metadata *e);
 /* worker_leader_hint() - @leader leads with @epoch, as gossip has it. A leader here that is older steps down. */
 void worker_leader_hint(struct worker *w, uint32_t partition, epoch_t epoch, struct node_id leader);
+/* worker_leads_hint() - whoever claimed @epoch leads by now: calls that wait for that go there. */
+void worker_leads_hint(struct worker *w, uint32_t partition, epoch_t epoch);
 /* worker_applied_hint() - the applied LSN of a leader on another node. A replica here that is behind and stands still
  * looks for the tail of the log itself: what told it of new records was lost. */
 void worker_applied_hint(struct worker *w, uint32_t partition, lsn_t applied);

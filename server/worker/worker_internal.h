@@ -77,6 +77,8 @@ void route_broken_here(struct route *r);
 void worker_refuse_calls(struct route *r, enum worker_reply_code code, const char *why); /* all of a partition */
 /* route_hint() - somebody leads with @epoch; only newer ones count. */
 void route_hint(struct route *r, epoch_t epoch, struct node_id leader);
+/* route_has_leader() - whoever claimed the newest epoch leads by now. */
+void route_has_leader(struct route *r);
 
 /* ---- manager.c ---- */
 int manager_open(struct worker *w, struct err *err) RS_WARN_UNUSED; /* opens what shall run, starts it */
