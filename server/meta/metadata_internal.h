@@ -41,6 +41,7 @@ struct metadata_server {
     struct loop_hook pump;
     struct raft_ready ready;
     bool removed;       /* left the group with the entry just applied */
+    bool voted;         /* before that entry it was a voter */
     bool left, asked;   /* was removed since the start; was told to join (METADATA_ADD) */
     bool writing, dead; /* dead: closed while a write was under way */
     uint32_t led_by;    /* who led last, as far as known */

@@ -40,15 +40,16 @@ static void tell_all(struct metadata_server *s) {
         tell(s, MAP_ENTRY(n, struct kv_value, node));
 }
 
-/* What it had stored goes, and with it its name: a member that missed its removal may still count on its votes, and on
- * the entries that it acknowledged. */
+/* What it had stored goes. With it goes the name under which it voted: a member that missed the removal may still count
+ * on its vote, and on the entries that it acknowledged. */
 static void become_standby(struct metadata_server *s) {
     struct store_batch *b = store_batch_new();
 
     LOG_WARN("this node is no longer a member of the metadata group");
     s->state = METADATA_IS_STANDBY;
     s->marker.member = false;
-    s->marker.self.created_ms = MAX(s->marker.self.created_ms + 1, loop_wall_ns(s->p.loop) / 1000000);
+    if (s->voted)
+        s->marker.self.created_ms = MAX(s->marker.self.created_ms + 1, loop_wall_ns(s->p.loop) / 1000000);
     raft_store_clear(b, s->table);
     raft_store_put_marker(b, s->table, &s->marker);
     store_commit(s->p.store, b, NULL, NULL);
@@ -72,7 +73,11 @@ static void apply_entry(struct metadata_server *s, const struct raft_entry *e) {
 
         /* configurations of before I joined do not name me either: only leaving counts */
         if (raft_config_decode(bytes_slice(e->data), &c, NULL, NULL) == 0) {
-            s->removed = is_in(&s->config, s->marker.self) && !is_in(&c, s->marker.self);
+            if (is_in(&s->config, s->marker.self) && !is_in(&c, s->marker.self) &&
+                !raft_is_named_behind(s->raft, e->index)) {
+                s->removed = true;
+                s->voted = raft_config_votes(&s->config, s->marker.self);
+            }
             s->config = c;
         }
         raft_apply_config(s->raft, &s->config);

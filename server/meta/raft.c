@@ -449,6 +449,18 @@ void raft_stored(struct raft *r, struct raft_ready *take) {
         raft_lead_stored(r);
 }
 
+bool raft_is_named_behind(const struct raft *r, uint64_t index) {
+    for (uint64_t i = MAX(index, r->log.base_index) + 1; i <= raft_log_last(&r->log); i++) {
+        const struct raft_entry *e = &r->log.e[i - r->log.base_index - 1];
+        struct raft_config c;
+
+        if (e->kind == RAFT_CONFIG && raft_config_decode(bytes_slice(e->data), &c, NULL, NULL) == 0 &&
+            (raft_config_votes(&c, r->p.self) || raft_member_eq(c.learner, r->p.self)))
+            return true;
+    }
+    return false;
+}
+
 void raft_apply_config(struct raft *r, const struct raft_config *c) {
     r->config = *c;
     r->config_index = 0;

@@ -120,6 +120,9 @@ int raft_propose_config(struct raft *r, const struct raft_config *next, struct s
 int raft_config_decode(struct slice data, struct raft_config *ret, struct slice *ret_context,
                        struct err *err) RS_WARN_UNUSED;
 void raft_config_encode(const struct raft_config *c, struct buf *out);
+/* raft_is_named_behind() - a configuration behind entry @index of the log, committed or not, names this member again.
+ */
+bool raft_is_named_behind(const struct raft *r, uint64_t index);
 /* raft_apply_config() - the owner applied a RAFT_CONFIG entry (or refused it: with the configuration in force). */
 void raft_apply_config(struct raft *r, const struct raft_config *c);
 /* raft_read() - asks whether this leader still leads; the answer is a read state with @context in a later ready.

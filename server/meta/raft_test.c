@@ -77,6 +77,35 @@ static void while_somebody_leads_nobody_stands(void **state) {
     (void)raft_free(r);
 }
 
+/* Taken out, and back in by an entry that is here already: it did not leave. */
+static void a_member_knows_that_it_is_named_again(void **state) {
+    struct raft_config out = {.version = 2, .n = 2, .voters = {b, c}}, in = {.n = 2, .voters = {b, c}, .learner = a};
+    struct raft_snapshot s = {.index = 5, .term = 2, .config = {.version = 1, .n = 3, .voters = {a, b, c}}};
+    struct raft_entry e[2] = {{.index = 6, .term = 2, .kind = RAFT_CONFIG},
+                              {.index = 7, .term = 2, .kind = RAFT_CONFIG}};
+    struct raft_params p = {
+        .self = a, .election_ticks = 10, .hard = {.term = 2, .commit = 5}, .snapshot = &s, .entries = e, .applied = 5};
+    struct raft *r;
+
+    (void)state;
+    s.data = bytes_copy(SLICE_LIT("x"));
+    for (unsigned i = 0; i < 2; i++) {
+        struct buf data = {0};
+
+        raft_config_encode(i ? &in : &out, &data);
+        e[i].data = bytes_take_buf(&data);
+    }
+    for (p.n = 1; p.n <= 2; p.n++) {
+        assert_int_equal(raft_new(&p, &r, NULL), 0);
+        assert_int_equal(raft_is_named_behind(r, 6), p.n == 2);
+        assert_false(raft_is_named_behind(r, 7));
+        (void)raft_free(r);
+    }
+    (void)bytes_unref(e[0].data);
+    (void)bytes_unref(e[1].data);
+    (void)bytes_unref(s.data);
+}
+
 /* The first of the voters that are left stands at once, and again soon: others may not know yet. */
 static void when_the_leader_is_gone_nobody_waits_for_long(void **state) {
     struct raft *r = member();
@@ -117,6 +146,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(who_is_asked_by_one_with_a_shorter_log_stands_itself),
     cmocka_unit_test(while_somebody_leads_nobody_stands),
     cmocka_unit_test(when_the_leader_is_gone_nobody_waits_for_long),
+    cmocka_unit_test(a_member_knows_that_it_is_named_again),
     cmocka_unit_test(one_with_an_equal_log_gets_the_vote),
 };
 const struct unit_group raft_test_group = UNIT_GROUP(tests);
