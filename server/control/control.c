@@ -72,9 +72,8 @@ static void note_absence(struct control *c) {
 
     for (size_t i = 0; i < c->n_heard; i++) {
         struct heard *h = &c->heard[i];
-        bool heard = fd_is_alive(&c->fd, h->id.id) || fd_is_suspect(&c->fd, h->id.id);
 
-        h->dead_since_ns = heard ? 0 : h->dead_since_ns ? h->dead_since_ns : now;
+        h->dead_since_ns = fd_is_heard_of(&c->fd, h->id.id) ? 0 : h->dead_since_ns ? h->dead_since_ns : now;
     }
 }
 
@@ -354,7 +353,7 @@ static size_t sched_replicas(struct control *c, partition_id_t p, struct sched_r
     for (size_t i = 0; i < c->n_heard && n < FD_NODES_MAX; i++) {
         const struct heard *h = &c->heard[i];
 
-        if (!fd_is_alive(&c->fd, h->id.id) && !fd_is_suspect(&c->fd, h->id.id))
+        if (!fd_is_heard_of(&c->fd, h->id.id))
             continue;
         for (size_t k = 0; k < h->n; k++) {
             const struct partition_info *info = &h->processors[k].info;

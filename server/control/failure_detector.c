@@ -125,6 +125,10 @@ bool fd_is_suspect(const struct failure_detector *fd, uint32_t id) {
     return n && n->state == FD_SUSPECT;
 }
 
+bool fd_is_heard_of(const struct failure_detector *fd, uint32_t id) {
+    return fd_is_alive(fd, id) || fd_is_suspect(fd, id);
+}
+
 bool fd_is_lonely(const struct failure_detector *fd) {
     return fd->n > 0 && fd->silence > fd->p.lonely_ticks;
 }

@@ -51,4 +51,5 @@ const struct fd_node *fd_find(const struct failure_detector *fd, uint32_t id);
 /* fd_is_alive() - also of myself. */
 bool fd_is_alive(const struct failure_detector *fd, uint32_t id);
 bool fd_is_suspect(const struct failure_detector *fd, uint32_t id);
+bool fd_is_heard_of(const struct failure_detector *fd, uint32_t id); /* alive or suspect */
 bool fd_is_lonely(const struct failure_detector *fd);

@@ -70,8 +70,8 @@ static uint32_t first_needed(const struct repair *r) {
 }
 
 /* First offset of the range that the member lacks; until: it has all. */
-static uint32_t first_missing(const struct repair *r, const struct copy *c) {
-    uint32_t next = first_needed(r);
+static uint32_t first_missing(const struct repair *r, const struct copy *c, uint32_t needed) {
+    uint32_t next = needed;
 
     for (size_t i = 0; i < c->get.n; i++) {
         const struct ls_entry *e = &c->get.entries[i];
@@ -83,7 +83,7 @@ static uint32_t first_missing(const struct repair *r, const struct copy *c) {
 }
 
 static void store_missing(struct repair *r) {
-    uint32_t from[NODESET_MAX];
+    uint32_t from[NODESET_MAX], needed = first_needed(r);
 
     r->storing = true;
     for (uint32_t i = 0; i < r->quorum.n; i++) {
@@ -92,7 +92,7 @@ static void store_missing(struct repair *r) {
         from[i] = r->p.until;
         if (!c->answered)
             continue;
-        from[i] = first_missing(r, c);
+        from[i] = first_missing(r, c, needed);
         if (from[i] == r->p.until)
             quorum_mask_set(&r->holders, i);
         for (uint32_t o = from[i]; o < r->p.until; o++)
