@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows keep their versions, newest first, tagged with the number of the write that made them. A view is a number; a
- * crash to a prefix is a copy of the image without the versions above it. So the history that a crash may choose from
- * is the store itself. */
 #include "storage/sim_storage.h"
 
 #include <pthread.h>
@@ -10,46 +7,11 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/slice.h"
+#include "storage/sim_rows.h"
 
-enum { MAX_LEVEL = 16 };
-
-struct version {
-    struct version *older;
-    uint64_t seq;
-    bool deleted;
-    size_t len;
-    uint8_t data[];
-};
-struct row {
-    struct version *newest;
-    uint8_t *key;
-    size_t key_len;
-    struct row *next[];
-};
-struct tomb { /* a deletion that may become the end of its row */
-    struct list link;
-    rs_table *table;
-    uint64_t seq;
-    size_t key_len;
-    uint8_t key[];
-};
-struct rs_table {
-    struct list link;
-    struct image *image;
-    bool dropped;
-    struct row *head[MAX_LEVEL];
-    char *name;
-};
-struct image { /* one directory's content; replaced as a whole by a crash */
-    unsigned refs;
-    struct sim_disk *disk;
-    bool dead, open;
-    uint64_t seq, synced;
-    struct list tables, views, tombs;
-};
 struct dir {
     struct list link;
-    struct image *image;
+    struct sim_image *image;
     char *name;
 };
 struct sim_disk {
@@ -64,7 +26,7 @@ struct sim_disk {
 };
 struct rs_store {
     struct sim_disk *disk;
-    struct image *image;
+    struct sim_image *image;
     bool sticky;
     char *dir;
 };
@@ -78,11 +40,9 @@ struct batch_op {
     size_t key_len, value_len;
 };
 struct rs_view {
-    struct list link; /* image.views */
-    struct rs_store *store;
+    struct sim_view at;
     struct sim_disk *disk;
-    struct image *image;
-    uint64_t seq;
+    struct sim_image *image;
     char *dir;
 };
 struct rs_iter {
@@ -94,14 +54,6 @@ struct rs_iter {
 };
 
 /* ---- small things ---- */
-
-static uint64_t draw(struct sim_disk *d) { /* splitmix64 */
-    uint64_t z = (d->random += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
 
 static int fail(rs_error *e, int code, uint32_t flags, const char *what, const char *dir) {
     if (e) {
@@ -127,225 +79,8 @@ static bool strikes(struct sim_disk *d, enum sim_fault f, const char *dir) {
     return true;
 }
 
-static struct slice key_of(const struct row *r) {
-    return slice_of(r->key, r->key_len);
-}
 static struct slice to_slice(rs_slice s) {
     return slice_of(s.data, s.len);
-}
-
-/* ---- rows: a skip list per table ---- */
-
-/* The first row >= @key; @before, when not NULL, gets the links that lead there. */
-static struct row *row_seek(rs_table *t, struct slice key, struct row **before[MAX_LEVEL]) {
-    struct row **links = t->head;
-
-    for (int l = MAX_LEVEL; l-- > 0;) {
-        while (links[l] && slice_cmp(key_of(links[l]), key) < 0)
-            links = links[l]->next;
-        if (before)
-            before[l] = &links[l];
-    }
-    return links[0];
-}
-
-/* The last row < @key, or the last of all when @bounded is not set. */
-static struct row *row_before(rs_table *t, struct slice key, bool bounded) {
-    struct row **links = t->head, *at = NULL;
-
-    for (int l = MAX_LEVEL; l-- > 0;)
-        while (links[l] && (!bounded || slice_cmp(key_of(links[l]), key) < 0)) {
-            at = links[l];
-            links = at->next;
-        }
-    return at;
-}
-
-static struct row *row_add(rs_table *t, struct slice key) {
-    struct row **before[MAX_LEVEL], *r = row_seek(t, key, before);
-    uint64_t bits;
-    int levels = 1;
-
-    if (r && slice_eq(key_of(r), key))
-        return r;
-    for (bits = draw(t->image->disk); levels < MAX_LEVEL && (bits & 3) == 0; bits >>= 2)
-        levels++;
-    r = xcalloc(1, sizeof *r + (size_t)levels * sizeof(struct row *));
-    r->key = xmalloc(key.len + 1);
-    memcpy(r->key, key.data, key.len);
-    r->key_len = key.len;
-    for (int l = 0; l < levels; l++) {
-        r->next[l] = *before[l];
-        *before[l] = r;
-    }
-    return r;
-}
-
-static void row_free(struct row *r) {
-    while (r->newest) {
-        struct version *v = r->newest;
-
-        r->newest = v->older;
-        free(v);
-    }
-    free(r->key);
-    free(r);
-}
-
-static void row_remove(rs_table *t, struct row *r) {
-    struct row **before[MAX_LEVEL];
-
-    (void)row_seek(t, key_of(r), before);
-    for (int l = 0; l < MAX_LEVEL && *before[l] == r; l++)
-        *before[l] = r->next[l];
-    row_free(r);
-}
-
-static const struct version *visible(const struct row *r, uint64_t seq) {
-    const struct version *v = r->newest;
-
-    while (v && v->seq > seq)
-        v = v->older;
-    return v;
-}
-
-/* Versions older than what every view and every possible crash sees as the newest are not needed. */
-static uint64_t horizon(const struct image *im) {
-    uint64_t h = im->synced;
-
-    LIST_FOREACH (e, &im->views)
-        h = MIN(h, LIST_ENTRY(e, rs_view, link)->seq);
-    return h;
-}
-
-static void prune(struct row *r, uint64_t h) {
-    struct version *v = r->newest;
-
-    while (v && v->seq > h)
-        v = v->older;
-    while (v && v->older) {
-        struct version *old = v->older;
-
-        v->older = old->older;
-        free(old);
-    }
-}
-
-static void bury(struct image *im) {
-    uint64_t h = horizon(im);
-
-    while (!list_empty(&im->tombs)) {
-        struct tomb *t = LIST_ENTRY(im->tombs.next, struct tomb, link);
-        struct slice key = slice_of(t->key, t->key_len);
-        struct row *r;
-
-        if (t->seq > h)
-            break;
-        list_remove(&t->link);
-        r = t->table->dropped ? NULL : row_seek(t->table, key, NULL);
-        if (r && slice_eq(key_of(r), key) && r->newest->deleted && r->newest->seq == t->seq)
-            row_remove(t->table, r);
-        free(t);
-    }
-}
-
-static void put_version(rs_table *t, struct row *r, uint64_t seq, bool deleted, struct slice value, uint64_t h) {
-    struct version *v;
-
-    if (r->newest && r->newest->seq == seq) { /* twice in one batch */
-        v = r->newest;
-        r->newest = v->older;
-        free(v);
-    }
-    v = xmalloc(sizeof *v + value.len);
-    *v = (struct version){.older = r->newest, .seq = seq, .deleted = deleted, .len = value.len};
-    if (value.len)
-        memcpy(v->data, value.data, value.len);
-    r->newest = v;
-    prune(r, h);
-    if (deleted) {
-        struct tomb *b = xmalloc(sizeof *b + r->key_len);
-
-        *b = (struct tomb){.table = t, .seq = seq, .key_len = r->key_len};
-        memcpy(b->key, r->key, r->key_len);
-        list_push_back(&t->image->tombs, &b->link);
-    }
-}
-
-/* ---- images ---- */
-
-static struct image *image_new(struct sim_disk *d) {
-    struct image *im = xnew(struct image);
-
-    im->refs = 1;
-    im->disk = d;
-    list_init(&im->tables);
-    list_init(&im->views);
-    list_init(&im->tombs);
-    return im;
-}
-
-static void table_clear(rs_table *t) {
-    for (struct row *r = t->head[0], *next; r; r = next) {
-        next = r->next[0];
-        row_free(r);
-    }
-    memset(t->head, 0, sizeof t->head);
-}
-
-static void image_unref(struct image *im) {
-    if (--im->refs)
-        return;
-    for (struct list *e; (e = list_pop_front(&im->tables));) {
-        rs_table *t = LIST_ENTRY(e, rs_table, link);
-
-        table_clear(t);
-        free(t->name);
-        free(t);
-    }
-    for (struct list *e; (e = list_pop_front(&im->tombs));)
-        free(LIST_ENTRY(e, struct tomb, link));
-    free(im);
-}
-
-static rs_table *table_find(struct image *im, const char *name) {
-    LIST_FOREACH (e, &im->tables) {
-        rs_table *t = LIST_ENTRY(e, rs_table, link);
-
-        if (!t->dropped && strcmp(t->name, name) == 0)
-            return t;
-    }
-    return NULL;
-}
-
-static rs_table *table_add(struct image *im, const char *name) {
-    rs_table *t = xnew(rs_table);
-
-    t->image = im;
-    t->name = xstrdup(name);
-    list_push_back(&im->tables, &t->link);
-    return t;
-}
-
-static struct image *image_cut(const struct image *im, uint64_t seq) {
-    struct image *copy = image_new(im->disk);
-
-    copy->seq = copy->synced = seq;
-    LIST_FOREACH (e, &im->tables) {
-        const rs_table *t = LIST_ENTRY(e, rs_table, link);
-        rs_table *to;
-
-        if (t->dropped)
-            continue;
-        to = table_add(copy, t->name);
-        for (const struct row *r = t->head[0]; r; r = r->next[0]) {
-            const struct version *v = visible(r, seq);
-
-            if (v && !v->deleted)
-                put_version(to, row_add(to, key_of(r)), v->seq, false, slice_of(v->data, v->len), seq);
-        }
-    }
-    return copy;
 }
 
 static struct dir *dir_find(struct sim_disk *d, const char *name) {
@@ -359,11 +94,11 @@ static struct dir *dir_find(struct sim_disk *d, const char *name) {
 }
 
 static void dir_crash(struct dir *dir, uint64_t keep) {
-    struct image *old = dir->image;
+    struct sim_image *old = dir->image;
 
-    dir->image = image_cut(old, MIN(old->synced + keep, old->seq));
+    dir->image = sim_image_cut(old, MIN(old->synced + keep, old->seq));
     old->dead = true;
-    image_unref(old);
+    sim_image_unref(old);
 }
 
 /* ---- the disk ---- */
@@ -384,7 +119,7 @@ struct sim_disk *sim_disk_free(struct sim_disk *d) {
     for (struct list *e; (e = list_pop_front(&d->dirs));) {
         struct dir *dir = LIST_ENTRY(e, struct dir, link);
 
-        image_unref(dir->image);
+        sim_image_unref(dir->image);
         free(dir->name);
         free(dir);
     }
@@ -400,7 +135,7 @@ void sim_disk_crash(struct sim_disk *d) {
         struct dir *dir = LIST_ENTRY(e, struct dir, link);
         uint64_t rest = dir->image->seq - dir->image->synced;
 
-        dir_crash(dir, rest ? draw(d) % (rest + 1) : 0);
+        dir_crash(dir, rest ? sim_draw(&d->random) % (rest + 1) : 0);
     }
     (void)pthread_mutex_unlock(&d->lock);
 }
@@ -440,7 +175,7 @@ struct sim_disk_stats sim_disk_stats(struct sim_disk *d) {
 }
 
 bool sim_disk_peek(struct sim_disk *d, const char *dir, const char *table, struct slice key, struct slice *ret) {
-    const struct version *v = NULL;
+    const struct sim_version *v = NULL;
 
     (void)pthread_mutex_lock(&d->lock);
     LIST_FOREACH (e, &d->dirs) {
@@ -450,9 +185,9 @@ bool sim_disk_peek(struct sim_disk *d, const char *dir, const char *table, struc
             continue;
         LIST_FOREACH (l, &at->image->tables) {
             rs_table *t = LIST_ENTRY(l, rs_table, link);
-            const struct row *row = t->dropped || strcmp(t->name, table) != 0 ? NULL : row_seek(t, key, NULL);
+            const struct sim_row *row = t->dropped || strcmp(t->name, table) != 0 ? NULL : sim_row_seek(t, key, NULL);
 
-            if (row && slice_eq(key_of(row), key))
+            if (row && slice_eq(sim_row_key(row), key))
                 v = row->newest;
         }
     }
@@ -486,7 +221,7 @@ static int sim_open(void *self, const rs_store_open *o, rs_store **ret, rs_error
     if (!dir) {
         dir = xnew(struct dir);
         dir->name = xstrdup(o->dir);
-        dir->image = image_new(d);
+        dir->image = sim_image_new(&d->random);
         list_push_back(&d->dirs, &dir->link);
     }
     if (dir->image->open) {
@@ -510,7 +245,7 @@ static void sim_close(rs_store *s) {
 
     (void)pthread_mutex_lock(&d->lock);
     s->image->open = false;
-    image_unref(s->image);
+    sim_image_unref(s->image);
     d->stats.stores_open--;
     (void)pthread_mutex_unlock(&d->lock);
     free(s->dir);
@@ -528,9 +263,9 @@ static int sim_table_open(rs_store *s, const char *name, uint32_t flags, rs_tabl
 
     (void)pthread_mutex_lock(&s->disk->lock);
     if (!s->image->dead) {
-        t = table_find(s->image, name);
+        t = sim_table_find(s->image, name);
         if (!t)
-            t = table_add(s->image, name);
+            t = sim_table_add(s->image, name);
     }
     (void)pthread_mutex_unlock(&s->disk->lock);
     if (!t)
@@ -544,13 +279,13 @@ static int sim_table_drop(rs_store *s, const char *name, rs_error *e) {
     int r = RS_OK;
 
     (void)pthread_mutex_lock(&s->disk->lock);
-    t = table_find(s->image, name);
+    t = sim_table_find(s->image, name);
     if (s->image->dead)
         r = RS_ECLOSED;
     else if (!t)
         r = RS_ENOENT;
     else
-        t->dropped = true; /* the rows stay for views until the image goes */
+        t->dropped = true;
     (void)pthread_mutex_unlock(&s->disk->lock);
     return r < 0 ? fail(e, r, 0, "cannot drop the table", s->dir) : 0;
 }
@@ -605,21 +340,22 @@ static void apply_op(const struct batch_op *op, struct slice key, struct slice v
     if (op->table->dropped)
         return;
     if (op->kind == OP_PUT) {
-        put_version(op->table, row_add(op->table, key), seq, false, value, h);
+        sim_row_put(op->table, sim_row_add(op->table, key), seq, false, value, h);
         return;
     }
-    for (struct row *r = row_seek(op->table, key, NULL); r; r = r->next[0]) {
-        if (op->kind == OP_DEL ? !slice_eq(key_of(r), key) : !op->unbounded && slice_cmp(key_of(r), value) >= 0)
+    for (struct sim_row *r = sim_row_seek(op->table, key, NULL); r; r = r->next[0]) {
+        if (op->kind == OP_DEL ? !slice_eq(sim_row_key(r), key)
+                               : !op->unbounded && slice_cmp(sim_row_key(r), value) >= 0)
             break;
         if (!r->newest->deleted)
-            put_version(op->table, r, seq, true, SLICE_NULL, h);
+            sim_row_put(op->table, r, seq, true, SLICE_NULL, h);
         if (op->kind == OP_DEL)
             break;
     }
 }
 
-static uint64_t apply(struct image *im, const rs_batch *b) {
-    uint64_t seq = ++im->seq, h = horizon(im), n = 0;
+static uint64_t apply(struct sim_image *im, const rs_batch *b) {
+    uint64_t seq = ++im->seq, h = sim_image_horizon(im), n = 0;
 
     for (size_t at = 0; at < b->data.len; n++) {
         struct batch_op op;
@@ -649,7 +385,7 @@ static int sync_locked(rs_store *s, rs_error *e) {
         return fail(e, RS_EIO, RS_ERR_STICKY, "sync failed (injected)", s->dir);
     }
     s->image->synced = s->image->seq;
-    bury(s->image);
+    sim_image_bury(s->image);
     return 0;
 }
 
@@ -703,13 +439,12 @@ static int sim_view_new(rs_store *s, rs_view **ret, rs_error *e) {
         return fail(e, RS_ECLOSED, RS_ERR_STICKY, "the power went", s->dir);
     }
     v = xnew(rs_view);
-    v->store = s;
     v->disk = s->disk;
     v->image = s->image;
     v->image->refs++;
-    v->seq = s->image->seq;
+    v->at.seq = s->image->seq;
     v->dir = xstrdup(s->dir);
-    list_push_back(&s->image->views, &v->link);
+    list_push_back(&s->image->views, &v->at.link);
     s->disk->stats.views_open++;
     (void)pthread_mutex_unlock(&s->disk->lock);
     *ret = v;
@@ -720,9 +455,9 @@ static void sim_view_free(rs_view *v) {
     struct sim_disk *d = v->disk;
 
     (void)pthread_mutex_lock(&d->lock);
-    list_remove(&v->link);
-    bury(v->image);
-    image_unref(v->image);
+    list_remove(&v->at.link);
+    sim_image_bury(v->image);
+    sim_image_unref(v->image);
     d->stats.views_open--;
     (void)pthread_mutex_unlock(&d->lock);
     free(v->dir);
@@ -739,7 +474,7 @@ static int read_fault(rs_view *v, uint32_t flags, rs_error *e) {
         return fail(e, RS_EIO, 0, "read failed (injected)", v->dir);
     if (strikes(d, SIM_FAULT_READ_CORRUPT, v->dir))
         return fail(e, RS_ECORRUPT, 0, "bad checksum (injected)", v->dir);
-    if ((flags & RS_READ_CACHED) && d->cold && draw(d) % 1000000 < d->cold) {
+    if ((flags & RS_READ_CACHED) && d->cold && sim_draw(&d->random) % 1000000 < d->cold) {
         d->stats.cold_reads++;
         return RS_EAGAIN;
     }
@@ -747,16 +482,16 @@ static int read_fault(rs_view *v, uint32_t flags, rs_error *e) {
 }
 
 static int sim_get(rs_view *v, rs_table *t, rs_slice key, uint32_t flags, rs_pin *ret, rs_error *e) {
-    const struct version *ver = NULL;
-    struct row *row;
+    const struct sim_version *ver = NULL;
+    struct sim_row *row;
     int r;
 
     (void)pthread_mutex_lock(&v->disk->lock);
     r = read_fault(v, flags, e);
     if (r == 0) {
-        row = row_seek(t, to_slice(key), NULL);
-        if (row && slice_eq(key_of(row), to_slice(key)))
-            ver = visible(row, v->seq);
+        row = sim_row_seek(t, to_slice(key), NULL);
+        if (row && slice_eq(sim_row_key(row), to_slice(key)))
+            ver = sim_row_visible(row, v->at.seq);
         r = ver && !ver->deleted ? 0 : RS_ENOENT;
     }
     (void)pthread_mutex_unlock(&v->disk->lock);
@@ -790,35 +525,35 @@ static void sim_iter_free(rs_iter *it) {
     free(it);
 }
 
-static struct row *iter_first(rs_iter *it) {
+static struct sim_row *iter_first(rs_iter *it) {
     if (it->flags & RS_RANGE_REVERSE)
-        return row_before(it->table, buf_slice(&it->upper), it->has_upper);
-    return row_seek(it->table, buf_slice(&it->lower), NULL);
+        return sim_row_before(it->table, buf_slice(&it->upper), it->has_upper);
+    return sim_row_seek(it->table, buf_slice(&it->lower), NULL);
 }
 
-static struct row *iter_step(rs_iter *it, struct slice from) {
-    struct row *r;
+static struct sim_row *iter_step(rs_iter *it, struct slice from) {
+    struct sim_row *r;
 
     if (it->flags & RS_RANGE_REVERSE)
-        return row_before(it->table, from, true);
-    r = row_seek(it->table, from, NULL);
-    return r && slice_eq(key_of(r), from) ? r->next[0] : r;
+        return sim_row_before(it->table, from, true);
+    r = sim_row_seek(it->table, from, NULL);
+    return r && slice_eq(sim_row_key(r), from) ? r->next[0] : r;
 }
 
 static int iter_find(rs_iter *it, rs_slice *ret_key, rs_slice *ret_value) {
-    struct row *r = it->started ? iter_step(it, buf_slice(&it->at)) : iter_first(it);
+    struct sim_row *r = it->started ? iter_step(it, buf_slice(&it->at)) : iter_first(it);
 
     it->started = true;
-    for (; r; r = iter_step(it, key_of(r))) {
-        const struct version *v = visible(r, it->view->seq);
+    for (; r; r = iter_step(it, sim_row_key(r))) {
+        const struct sim_version *v = sim_row_visible(r, it->view->at.seq);
 
-        if (it->flags & RS_RANGE_REVERSE ? slice_cmp(key_of(r), buf_slice(&it->lower)) < 0
-                                         : it->has_upper && slice_cmp(key_of(r), buf_slice(&it->upper)) >= 0)
+        if (it->flags & RS_RANGE_REVERSE ? slice_cmp(sim_row_key(r), buf_slice(&it->lower)) < 0
+                                         : it->has_upper && slice_cmp(sim_row_key(r), buf_slice(&it->upper)) >= 0)
             break;
         if (!v || v->deleted)
             continue;
         buf_clear(&it->at);
-        buf_put_slice(&it->at, key_of(r));
+        buf_put_slice(&it->at, sim_row_key(r));
         *ret_key = (rs_slice){it->at.data, it->at.len};
         *ret_value = (rs_slice){v->data, v->len};
         return 1;
