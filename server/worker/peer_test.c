@@ -218,6 +218,35 @@ static void a_newer_leader_is_asked_although_the_old_one_says_nothing(void **sta
     rig_close(&r);
 }
 
+/* Node 2 was asked and says nothing; this node has claimed an epoch and does not lead yet. */
+static void calls_wait_for_the_lead_that_this_node_has_claimed(void **state) {
+    struct rig r;
+    struct rig_call c, d;
+    struct invocation_id id;
+
+    (void)state;
+    open_cluster(&r);
+    id = rig_id(&r, 1, 5);
+    rig_place(&r, 1, (uint32_t[]){1, 2}, 2);
+    rig_invoke(&r, &c, id);
+    assert_int_equal(r.n_asked, 1);
+    r.logs.logs[1].hold_lead = true;
+    worker_control(r.worker, 1, WORKER_LEAD, rig_info(&r, 1).current_version);
+    rig_run(&r);
+    assert_int_equal(rig_role(&r, 1), PARTITION_CANDIDATE);
+    assert_int_equal(rig_info(&r, 1).leader.id, 1);
+    rig_call_init(&d);
+    worker_call_restart(r.worker, &d.c, &id, 0, SLICE_NULL); /* would start twice: never asked there again */
+    rig_pass(&r, 1000);
+    assert_int_equal(r.n_asked, 1);
+    fake_log_answer_lead(&r.logs, 1, 0);
+    rig_run(&r);
+    assert_int_equal(rig_role(&r, 1), PARTITION_LEADER);
+    assert_non_null(strstr(rig_log(&r, 1, 1), "invoke"));
+    assert_int_equal(d.answers, 1);
+    rig_close(&r);
+}
+
 static void an_answer_that_makes_no_sense_is_a_failure(void **state) {
     static const struct {
         struct pp_reply reply;
@@ -746,6 +775,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_certainly_did_not_happen_is_repeated_in_any_case),
     cmocka_unit_test(a_node_that_says_nothing_is_asked_again_after_a_deadline),
     cmocka_unit_test(a_newer_leader_is_asked_although_the_old_one_says_nothing),
+    cmocka_unit_test(calls_wait_for_the_lead_that_this_node_has_claimed),
     cmocka_unit_test(an_answer_that_makes_no_sense_is_a_failure),
     cmocka_unit_test(a_call_waits_until_somebody_is_known_to_ask),
     cmocka_unit_test(waiting_calls_have_a_bound),

@@ -55,9 +55,14 @@ static uint32_t next_member(struct route *r) {
     return 0;
 }
 
+/* The newest claim is this node's own and will soon be a lead: nobody knows better. */
+static bool claimed_here(const struct route *r) {
+    return node_id_eq(r->leader, r->w->params.self) && r->p && partition_role(r->p) == PARTITION_CANDIDATE;
+}
+
 /* 0: nobody; wait for a hint. */
 static uint32_t whom_to_ask(struct route *r) {
-    if (!r->w->params.fabric)
+    if (!r->w->params.fabric || claimed_here(r))
         return 0;
     if (r->leader.id && r->leader.id != r->w->params.self.id && !r->ask_around)
         return r->leader.id;
