@@ -158,6 +158,12 @@ static void metadata_changed(void *arg, const char *key, uint32_t version, struc
     metadata_client_changed(n->meta, key, version, value);
 }
 
+static void metadata_led(void *arg, uint32_t leader) {
+    struct node *n = arg;
+
+    metadata_client_led(n->meta, leader);
+}
+
 static const char *member_address(void *arg, uint32_t id) {
     struct node_id ignored;
     const char *text;
@@ -201,6 +207,7 @@ static int open_metadata(struct node *n, struct err *err) {
                                         .heartbeat_ticks = (unsigned)c->metadata_server.heartbeat_tick,
                                         .snapshot_entries = c->metadata_server.log_trim_threshold,
                                         .changed = metadata_changed,
+                                        .led = metadata_led,
                                         .address = member_address,
                                         .members = member_ids,
                                         .may_join = may_join_metadata,

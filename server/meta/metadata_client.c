@@ -26,7 +26,9 @@ struct put { /* one write on its way */
     struct timer retry;
     uint64_t backoff_ns;
     unsigned hops;
+    uint32_t asked; /* who has it; 0: somebody at an address */
     bool open, begun;
+    bool left; /* its outcome is not waited for any longer */
 };
 
 struct founding {
@@ -416,12 +418,38 @@ static void put_send(struct put *p) {
         return;
     }
     p->open = p->begun = true;
+    p->asked = d.node.id;
     p->call = (struct fabric_call){.done = on_put};
     send_request(c, &p->call, &d, METADATA_PUT, &m, PUT_NS);
 }
 
 static void put_retry(void *arg) {
-    put_send(arg);
+    struct put *p = arg;
+    struct err err;
+
+    if (p->left) {
+        (void)err_set(&err, RS_ETIMEDOUT, "metadata key %s: another member leads by now", p->req->key);
+        put_end(p, RS_ETIMEDOUT, 0, &err);
+    } else {
+        put_send(p);
+    }
+}
+
+void metadata_client_led(struct meta *m, uint32_t leader) {
+    struct client *c = client_of(m);
+
+    c->leader = leader;
+    LIST_FOREACH (e, &c->puts) {
+        struct put *p = LIST_ENTRY(e, struct put, link);
+
+        if (p->open && (p->asked == leader || p->asked == FABRIC_SELF || p->asked == 0))
+            continue;
+        if (p->open)
+            fabric_call_drop(c->fabric, &p->call);
+        p->left = p->left || p->open;
+        p->open = false;
+        timer_set(m->loop, &p->retry, 0);
+    }
 }
 
 static void client_cas(struct meta *m, struct meta_cas_req *req) {

@@ -127,6 +127,8 @@ static void note_leader(struct metadata_server *s, const struct raft_status *st)
         return;
     s->led_by = st->leader.id;
     LOG_INFO("the metadata group has a leader", F_U64("node", s->led_by), F_U64("term", st->term));
+    if (s->p.led)
+        s->p.led(s->p.arg, s->led_by);
 }
 
 static void ready_applied(struct metadata_server *s) {

@@ -202,6 +202,10 @@ static void metadata_changed(void *arg, const char *key, uint32_t version, struc
     metadata_client_changed(((struct sim_node *)arg)->meta, key, version, value);
 }
 
+static void metadata_led(void *arg, uint32_t leader) {
+    metadata_client_led(((struct sim_node *)arg)->meta, leader);
+}
+
 static const char *member_address(void *arg, uint32_t id) {
     struct node_id ignored;
     const char *text;
@@ -240,6 +244,7 @@ static int open_metadata(struct sim_node *n, struct err *err) {
                                         .auto_join = true,
                                         .snapshot_entries = 40,
                                         .changed = metadata_changed,
+                                        .led = metadata_led,
                                         .address = member_address,
                                         .members = member_ids,
                                         .may_join = may_join,
