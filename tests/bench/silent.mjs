@@ -107,6 +107,7 @@ async function measure(name, file, engine) {
       if (options.logs && r.ms > Number(options.over ?? 4000)) {
         const text = [r.trace.join("\n"), `worst ${r.worst.name} ${new Date(r.worst.worst.at).toISOString().slice(11, 23)} for ${r.worst.worst.ms}`, ...r.worst.slow,
           ...cluster.nodes.map((x) => `---- ${x.name}\n${x.log}`)].join("\n");
+        fs.mkdirSync(options.logs, { recursive: true });
         fs.writeFileSync(path.join(options.logs, `${s.name.replaceAll(/[^a-z0-9]+/g, "_")}-${i}.log`), text);
       }
       await cluster.ready(60);

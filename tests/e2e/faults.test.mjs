@@ -3,8 +3,11 @@
 // in both directions or in one, two nodes at once. Every acknowledged increment counts once, every register is
 // linearizable, and when the faults end, all partitions have leaders again within 10 s.
 //
-//   node tests/e2e/faults.test.mjs [--faults 20] [--seed N] [--engines lmdb,rocksdb,lmdb] [--keep]     as root
+//   node tests/e2e/faults.test.mjs [--faults 20] [--seed N] [--engines lmdb,rocksdb,lmdb] [--keep] [--logs DIR --over 3000]     as root
+//
+// --logs: what the nodes said around a fault that kept a client waiting for longer than --over milliseconds
 import { execFileSync, spawn } from "node:child_process";
+import fs from "node:fs";
 import path from "node:path";
 import { Client, Cluster, checkCounters } from "./cluster.mjs";
 import { Service, equal, ok, options, random, request, root, run, showLogs, sleep, test, until } from "./lib.mjs";
@@ -56,6 +59,13 @@ const kinds = {
   },
 };
 const blackhole = (what, from, to) => ip("-n", `node${from}`, "route", what, "blackhole", `10.77.0.${to}/32`);
+
+function writeLogs(t, name, { name: who, worst, slow }) {
+  const lines = [`${who} waited ${worst.ms} ms from ${new Date(worst.at).toISOString().slice(11, 23)}`, ...slow];
+  for (const s of t.cluster.nodes) lines.push(`---- ${s.name}`, s.before + s.log);
+  fs.mkdirSync(options.logs, { recursive: true });
+  fs.writeFileSync(path.join(options.logs, `${name.replaceAll(" ", "_")}.log`), lines.join("\n"));
+}
 
 function chooseFault() {
   let at = pick(Object.values(kinds).reduce((sum, k) => sum + k.weight, 0));
@@ -121,7 +131,8 @@ test(`${faults} faults lose nothing, double nothing, and every register stays li
     const ms = kind === "kill" || kind === "kill two" ? 200 + pick(2500) : 500 + pick(5500);
     console.log(`# ${((Date.now() - began) / 1000).toFixed(1)} s: ${kind} ${id} for ${ms} ms`);
     counts[kind] = (counts[kind] ?? 0) + 1;
-    for (const c of t.clients) c.worst = { ms: 0, at: 0 };
+    for (const c of t.clients) Object.assign(c, { worst: { ms: 0, at: 0 }, slow: [] });
+    for (const s of t.cluster.nodes) [s.before, s.log] = [s.log, ""]; // of this fault and the one before
     await kinds[kind].begin(t, id);
     await sleep(ms);
     await kinds[kind].end(t, id);
@@ -132,7 +143,9 @@ test(`${faults} faults lose nothing, double nothing, and every register stays li
       return all.every((c, k) => (c.acked ?? c.n) > before[k] + 1);
     }, 30);
     await sleep(pick(1500)); // now and then the next one comes before all is well again
-    longest[kind] = Math.max(longest[kind] ?? 0, ...t.clients.map((c) => c.worst.ms));
+    const slowest = t.clients.reduce((a, b) => (b.worst.ms > a.worst.ms ? b : a));
+    longest[kind] = Math.max(longest[kind] ?? 0, slowest.worst.ms);
+    if (options.logs && slowest.worst.ms > Number(options.over ?? 3000)) writeLogs(t, `${i}-${kind}`, slowest);
   }
   const healed = Date.now();
   await until("all partitions have leaders", async () => {
