@@ -18,7 +18,7 @@ import { execFileSync, spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { Client, Cluster } from "../e2e/cluster.mjs";
-import { Service, end, ok, options, root, sleep, until } from "../e2e/lib.mjs";
+import { Service, end, ok, options, request, root, sleep, until } from "../e2e/lib.mjs";
 
 if (!options.inside) { // once more, in a network of its own
   const again = [path.join(root, "demos/namespaces.sh"), "3", process.execPath, ...process.argv.slice(1), "--inside"];
@@ -93,6 +93,8 @@ async function measure(name, file, engine) {
   await Promise.all([cluster.ready(60), service.start()]);
   ok(await cluster.node(1).register(`http://10.77.0.254:${service.port}/`), 201);
   const ingresses = cluster.nodes.map((x) => x.ingress);
+  for (const url of ingresses)
+    await until(`${url} knows the service`, async () => (await request(`${url}/Counter/first/add`, { json: 1, timeout: 5000 })).status === 200, 60);
   const clients = Array.from({ length: 12 }, (_, i) => new Client(`b${i}`, ingresses, { prefer: i % 3, counters: 1, timeout: 1000 }));
   clients.forEach((c) => c.run());
   await sleep(4000);
