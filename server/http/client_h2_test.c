@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/client_rig.h"
 
+static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+
+/* The server at "fake:raw" is a peer that speaks bytes. */
+static void start_raw(struct client_rig *w, struct fake_peer *peer) {
+    rig_start(w, HTTP_VERSION_2, NULL, NULL);
+    fake_peer_serve(w->net, "fake:raw", peer);
+}
+
 static void an_answer_may_come_in_while_the_request_is_open(void **state) {
-    /* HTTP/2 raw server: SETTINGS, then head and data of stream 1 before the request ended. */
-    static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+    /* SETTINGS, then head and data of stream 1 before the request ended. */
     static const uint8_t head[] = {0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88};
     static const uint8_t data[] = {0, 0, 2, 0, 0, 0, 0, 0, 1, 'h', 'i'};
     static const uint8_t last[] = {0, 0, 0, 0, 1, 0, 0, 0, 1};
@@ -11,8 +18,7 @@ static void an_answer_may_come_in_while_the_request_is_open(void **state) {
     struct client_call c = {0};
     struct client_rig w;
 
-    rig_start(&w, HTTP_VERSION_2, NULL, NULL);
-    fake_peer_serve(w.net, "fake:raw", &peer);
+    start_raw(&w, &peer);
     rig_go_to(&w, &c, "fake:raw", "POST", false);
     fake_run(w.net);
     fake_peer_send(&peer, settings, sizeof settings);
@@ -39,8 +45,7 @@ static void the_preface_is_as_the_protocol_says(void **state) {
     struct client_call c = {0};
     struct client_rig w;
 
-    rig_start(&w, HTTP_VERSION_2, NULL, NULL);
-    fake_peer_serve(w.net, "fake:raw", &peer);
+    start_raw(&w, &peer);
     rig_go_to(&w, &c, "fake:raw", "POST", false);
     fake_run(w.net);
     assert_true(peer.got.len > sizeof want);
@@ -103,8 +108,7 @@ static void http_1_answered_to_the_preface_is_told_apart(void **state) {
     struct client_call c = {0};
     struct client_rig w;
 
-    rig_start(&w, HTTP_VERSION_2, NULL, NULL);
-    fake_peer_serve(w.net, "fake:raw", &peer);
+    start_raw(&w, &peer);
     rig_go_to(&w, &c, "fake:raw", "GET", true);
     fake_run(w.net);
     fake_peer_send_str(&peer, "HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -115,15 +119,13 @@ static void http_1_answered_to_the_preface_is_told_apart(void **state) {
 }
 
 static void goaway_spares_the_streams_before_it(void **state) {
-    static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
     static const uint8_t goaway[] = {0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0};
     static const uint8_t head[] = {0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88};
     struct fake_peer peer, second;
     struct client_call c = {0}, d = {0}, e = {0};
     struct client_rig w;
 
-    rig_start(&w, HTTP_VERSION_2, NULL, NULL);
-    fake_peer_serve(w.net, "fake:raw", &peer);
+    start_raw(&w, &peer);
     rig_go_to(&w, &c, "fake:raw", "GET", true);
     rig_go_to(&w, &d, "fake:raw", "GET", true);
     fake_run(w.net);
@@ -145,15 +147,13 @@ static void goaway_spares_the_streams_before_it(void **state) {
 }
 
 static void resets_of_the_peer_are_told(void **state) {
-    static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
     static const uint8_t refused[] = {0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7};
     static const uint8_t internal[] = {0, 0, 4, 3, 0, 0, 0, 0, 3, 0, 0, 0, 2};
     struct fake_peer peer;
     struct client_call c = {0}, d = {0};
     struct client_rig w;
 
-    rig_start(&w, HTTP_VERSION_2, NULL, NULL);
-    fake_peer_serve(w.net, "fake:raw", &peer);
+    start_raw(&w, &peer);
     rig_go_to(&w, &c, "fake:raw", "GET", true);
     rig_go_to(&w, &d, "fake:raw", "POST", false);
     fake_run(w.net);
@@ -169,13 +169,11 @@ static void resets_of_the_peer_are_told(void **state) {
 }
 
 static void a_silent_peer_fails_the_ping(void **state) {
-    static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
     struct fake_peer peer;
     struct client_call c = {0};
     struct client_rig w;
 
-    rig_start(&w, HTTP_VERSION_2, NULL, NULL);
-    fake_peer_serve(w.net, "fake:raw", &peer);
+    start_raw(&w, &peer);
     rig_go_to(&w, &c, "fake:raw", "GET", true);
     fake_run(w.net);
     fake_peer_send(&peer, settings, sizeof settings);
@@ -248,15 +246,13 @@ static void windows_of_streams_that_ended_come_back(void **state) {
 }
 
 static void a_request_overtaken_by_goaway_was_never_made(void **state) {
-    static const uint8_t settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
     static const uint8_t goaway[] = {0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0};
     struct iovec iov = {(void *)(uintptr_t)goaway, sizeof goaway};
     struct fake_peer peer;
     struct client_call c = {0}, d = {0};
     struct client_rig w;
 
-    rig_start(&w, HTTP_VERSION_2, NULL, NULL);
-    fake_peer_serve(w.net, "fake:raw", &peer);
+    start_raw(&w, &peer);
     rig_go_to(&w, &c, "fake:raw", "GET", true);
     fake_run(w.net);
     fake_peer_send(&peer, settings, sizeof settings);

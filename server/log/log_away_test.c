@@ -7,10 +7,8 @@ static bool not_two(void *arg, uint32_t node) {
 }
 
 static void a_member_that_is_away_is_asked_seldom_and_gets_what_it_missed_when_it_is_needed(void **state) {
-    struct trio *t = trio_new(9);
+    struct trio *t = trio_leading(9);
 
-    trio_life(t);
-    node_settle(t->n);
     t->down[2] = true;
     for (unsigned i = 0; i < 500; i++) {
         assert_int_equal(trio_append(t, 1), 0);
@@ -31,10 +29,8 @@ static void a_member_that_is_away_is_asked_seldom_and_gets_what_it_missed_when_i
 }
 
 static void a_member_said_to_be_dead_delays_neither_stores_nor_a_new_leader(void **state) {
-    struct trio *t = trio_new(10);
+    struct trio *t = trio_leading(10);
 
-    trio_life(t);
-    node_settle(t->n);
     t->hangs[2] = true;
     log_node_set_alive(t->layer, not_two, NULL);
     t->stores[2] = 0;
@@ -59,11 +55,9 @@ static void a_member_said_to_be_dead_delays_neither_stores_nor_a_new_leader(void
 }
 
 static void a_reader_closes_a_segment_whose_leader_died_while_somebody_sealed_it(void **state) {
-    struct trio *t = trio_new(11);
+    struct trio *t = trio_leading(11);
     struct logs_config *c;
 
-    trio_life(t);
-    node_settle(t->n);
     assert_int_equal(trio_append(t, 3), 0);
     node_settle(t->n);
     assert_int_equal(trio_append(t, 4), 0);
@@ -87,15 +81,13 @@ static void a_reader_closes_a_segment_whose_leader_died_while_somebody_sealed_it
 }
 
 static void a_reader_hears_of_the_tail_although_its_log_server_missed_the_news(void **state) {
-    struct trio *t = trio_new(14);
+    struct trio *t = trio_leading(14);
     struct log_node_params p = {.loop = t->n->loop, .meta = t->n->meta, .peers = &t->peers, .self = {3, 1}};
     struct log_node *other;
     struct log_reader *reader;
     struct trio seen = {.next = 1, .committed = t->committed};
     struct log *log;
 
-    trio_life(t);
-    node_settle(t->n);
     assert_int_equal(trio_append(t, 3), 0);
     node_pass(t->n, 100000000u);
     t->down[3] = true;
@@ -179,11 +171,9 @@ static void restart_server(struct trio *t, uint32_t node) {
 }
 
 static void what_one_member_trimmed_is_not_missed_on_another_when_the_third_lost_it(void **state) {
-    struct trio *t = trio_new(14);
+    struct trio *t = trio_leading(14);
     int trimmed = 1;
 
-    trio_life(t);
-    node_settle(t->n);
     assert_int_equal(trio_append(t, 5), 0);
     node_settle(t->n);
     t->down[1] = true;

@@ -3,10 +3,8 @@
 #include "log/trio.h"
 
 static void one_dead_member_is_tolerated_two_stall_until_one_is_back(void **state) {
-    struct trio *t = trio_new(31);
+    struct trio *t = trio_leading(31);
 
-    trio_life(t);
-    node_settle(t->n);
     assert_int_equal(t->led_status, 0);
     t->down[2] = true;
     assert_int_equal(trio_append(t, 5), 0);
@@ -69,11 +67,9 @@ static void a_new_leader_keeps_what_was_acknowledged_with_one_member_dead(void *
 /* ---- a reign goes through several segments ---- */
 
 static void records_in_flight_move_along_when_somebody_seals_the_segment_of_a_reigning_leader(void **state) {
-    struct trio *t = trio_new(5);
+    struct trio *t = trio_leading(5);
     struct logs_config *c;
 
-    trio_life(t);
-    node_settle(t->n);
     assert_int_equal(trio_append(t, 3), 0);
     node_settle(t->n);
     t->lose_stores = 1000000; /* these reach nobody */
@@ -158,12 +154,10 @@ static void logs_are_improved_a_third_of_them_at_a_time_and_then_left_alone(void
 }
 
 static void a_segment_leaves_the_member_that_lost_its_records(void **state) {
-    struct trio *t = trio_new(9);
+    struct trio *t = trio_leading(9);
     struct logs_config *c;
     uint32_t nodes;
 
-    trio_life(t);
-    node_settle(t->n);
     assert_int_equal(trio_append(t, 5), 0);
     node_settle(t->n);
     assert_int_equal(trio_tail_copies(t, 0, &nodes), 2);

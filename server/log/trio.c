@@ -229,6 +229,13 @@ struct trio *trio_new(uint64_t seed) {
     node_settle(t->n);
     return t;
 }
+struct trio *trio_leading(uint64_t seed) {
+    struct trio *t = trio_new(seed);
+
+    trio_life(t);
+    node_settle(t->n);
+    return t;
+}
 void trio_free(struct trio *t) {
     bool closed[4] = {0};
 

@@ -33,6 +33,7 @@ extern const struct log_reader_events trio_reader_events;
 void trio_on_led(void *arg, int status, lsn_t first, const struct err *err);
 
 struct trio *trio_new(uint64_t seed);
+struct trio *trio_leading(uint64_t seed); /* a new one in its first life, which leads */
 void trio_free(struct trio *t);
 
 /* trio_follow() - the log layer of this process's next life: another generation of node 1, nothing in memory,

@@ -19,8 +19,8 @@ struct metadata_client_params {
 struct meta *metadata_client_open(const struct metadata_client_params *p);
 /* metadata_client_changed() - this node's own metadata server applied a value. */
 void metadata_client_changed(struct meta *m, const char *key, uint32_t version, struct bytes *value);
-/* metadata_client_led() - this node's own metadata server knows a new leader, @leader. Writes that others were asked
- * for are not waited for any longer, their outcome is unknown: who led before may be silent. */
+/* metadata_client_led() - this node's own metadata server knows a new leader, @leader (plain id). Writes that others
+ * were asked for are not waited for any longer, who led before may be silent: RS_ETIMEDOUT in a later turn. */
 void metadata_client_led(struct meta *m, uint32_t leader);
 /* metadata_client_resolve() - for struct fabric_params: current generation and address by the nodes configuration. */
 int metadata_client_resolve(const struct meta *m, uint32_t id, struct node_id *ret_current, const char **ret_address);

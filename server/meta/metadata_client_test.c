@@ -147,10 +147,19 @@ static void write_value(struct world *w) {
     fake_run(w->net);
 }
 
+static void answer_put(struct world *w, uint32_t member, enum md_code code) {
+    struct member *m = &w->members[member];
+    struct md_reply reply = {.code = (uint32_t)code};
+    struct buf out = {0};
+
+    md_reply_encode(&reply, &out);
+    fabric_reply(m->fabric, TAKE(m->put), buf_slice(&out), NULL, 0);
+    buf_done(&out);
+    fake_run(w->net);
+}
+
 static void a_write_does_not_wait_for_whoever_led_before(void **state) {
     struct world w;
-    struct md_reply ok = {.code = MD_OK};
-    struct buf out = {0};
 
     (void)state;
     world_open(&w);
@@ -167,10 +176,7 @@ static void a_write_does_not_wait_for_whoever_led_before(void **state) {
     assert_int_equal(w.status, RS_ETIMEDOUT); /* it may have been written */
     write_value(&w);
     assert_int_equal(w.members[3].puts, 1);
-    md_reply_encode(&ok, &out);
-    fabric_reply(w.members[3].fabric, TAKE(w.members[3].put), buf_slice(&out), NULL, 0);
-    buf_done(&out);
-    fake_run(w.net);
+    answer_put(&w, 3, MD_OK);
     assert_int_equal(w.calls, 2);
     assert_int_equal(w.status, 0);
     world_close(&w);
@@ -179,17 +185,12 @@ static void a_write_does_not_wait_for_whoever_led_before(void **state) {
 /* Refused by a member that knows no leader, it waits for its next try; not when there is a leader. */
 static void a_write_that_waits_for_a_leader_goes_to_it_at_once(void **state) {
     struct world w;
-    struct md_reply no = {.code = MD_NOT_LEADER};
-    struct buf out = {0};
 
     (void)state;
     world_open(&w);
     metadata_client_led(w.meta, 2);
     write_value(&w);
-    md_reply_encode(&no, &out);
-    fabric_reply(w.members[2].fabric, TAKE(w.members[2].put), buf_slice(&out), NULL, 0);
-    buf_done(&out);
-    fake_run(w.net);
+    answer_put(&w, 2, MD_NOT_LEADER);
     assert_int_equal(w.members[2].puts + w.members[3].puts, 1);
     metadata_client_led(w.meta, 3);
     fake_run(w.net); /* no time passes */

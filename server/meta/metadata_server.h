@@ -42,7 +42,8 @@ struct metadata_server_params {
     uint64_t snapshot_entries;                /* 0: 1000 */
     /* A value was applied here (also at open, for all that are known, and after a snapshot). @value NULL: removed. */
     void (*changed)(void *arg, const char *key, uint32_t version, struct bytes *value);
-    void (*led)(void *arg, uint32_t node); /* (may be NULL) the group has another leader */
+    /* (may be NULL) The group has another leader. From inside the server, which must not be called there. */
+    void (*led)(void *arg, uint32_t node);
     /* Where members listen. NULL: not known. Borrowed until the loop turns. */
     const char *(*address)(void *arg, uint32_t node);
     /* Members (plain ids, not me) as the nodes configuration names them; a standby asks them. Returns how many. */
